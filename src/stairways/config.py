@@ -1,0 +1,390 @@
+"""Every setting of every command, in one typed tree; one YAML file can hold them all."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stairways.control.actuators import RewardActuator, TiltActuator, plan_reward_actuator
+from stairways.control.setpoints import SetPoints
+from stairways.envs.reward import RewardConfig
+from stairways.errors import ConfigError, RangeError
+from stairways.evaluation.gate_config import GateConfig
+from stairways.evaluation.improvement import ImprovementConfig
+from stairways.learning.ppo_config import PPOConfig
+from stairways.learning.schedules import Ramp
+from stairways.market.regime import RegimeConfig
+from stairways.policies.spec import RegimeInput
+from stairways.trading.ledger import Mode
+from stairways.trading.rules import TradingRules
+
+Interval = Literal["1min", "5min"]
+Preset = Literal["default", "plan"]
+
+
+class Part(BaseModel):
+    """A part of the settings: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DateRange(Part):
+    """A range of session dates, both ends included; written ``FROM:TO``.
+
+    Attributes:
+        first: First date.
+        last: Last date.
+    """
+
+    first: dt.date
+    last: dt.date
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        first, colon, last = value.partition(":")
+        if not colon:
+            raise ValueError(f"{value!r} is no range; write FROM:TO, two dates such as 2025-05-12:2025-07-31")
+        return {"first": first.strip(), "last": last.strip()}
+
+    @model_validator(mode="after")
+    def _ends_after_it_starts(self) -> Self:
+        if self.last < self.first:
+            raise ValueError(f"the range {self} ends before it starts")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.first}:{self.last}"
+
+
+class MarketSettings(Part):
+    """Where bars come from: a folder, or a sample market.
+
+    Attributes:
+        bars: Folder of Parquet or CSV bars; None takes the sample.
+        sample: Name of a sample market, ``NAME`` or ``NAME:SEED``; used without ``bars``.
+        symbols: Two or three symbols, in the order of the legs.
+        interval: Length of a bar.
+        strict: Refuse bars with sessions that would have to be dropped.
+        split_table: CSV of splits (symbol,date,ratio).
+        regime: How the regime score is made.
+    """
+
+    bars: Path | None = None
+    sample: str = "planted"
+    symbols: tuple[str, ...] = ("NVDA", "MSFT")
+    interval: Interval = "1min"
+    strict: bool = False
+    split_table: Path | None = None
+    regime: RegimeConfig = RegimeConfig()
+
+    @model_validator(mode="after")
+    def _symbols_are_two_or_three(self) -> Self:
+        if len(self.symbols) not in (2, 3) or len(set(self.symbols)) != len(self.symbols):
+            raise ValueError(f"symbols {','.join(self.symbols)}: name two or three different symbols")
+        return self
+
+    @property
+    def interval_minutes(self) -> int:
+        """Length of a bar in minutes."""
+        return 5 if self.interval == "5min" else 1
+
+
+class RangeSettings(Part):
+    """Session ranges, disjoint and in this order: train, tune, test.
+
+    Attributes:
+        train: Gold's training.
+        tune: The candidate's tuning.
+        test: Unseen sessions, for the record of gold or for the final gate.
+        sessions: The sessions that ``evaluate`` judges.
+    """
+
+    train: DateRange | None = None
+    tune: DateRange | None = None
+    test: DateRange | None = None
+    sessions: DateRange | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        named = [(n, getattr(self, n)) for n in ("train", "tune", "test") if getattr(self, n) is not None]
+        for (name, before), (other, after) in zip(named, named[1:], strict=False):
+            if after.first <= before.last:
+                raise ValueError(
+                    f"--{name} {before} and --{other} {after} must be disjoint and in this order"
+                )
+        return self
+
+
+Actuator = Annotated[TiltActuator | RewardActuator, Field(discriminator="kind")]
+
+
+class ControlSettings(Part):
+    """What is controlled, by what, and how the policy is deployed.
+
+    Attributes:
+        points: Set points.
+        actuator: ``tilt`` or ``reward``, with gains and bounds.
+        mode: Deployment mode.
+    """
+
+    points: SetPoints = SetPoints()
+    actuator: Actuator = TiltActuator()
+    mode: Mode = "sampled"
+
+
+class TuneSettings(Part):
+    """Cycles of the main job.
+
+    Attributes:
+        cycles: Cycles at most.
+        steps_per_cycle: Transitions of a cycle, exactly.
+        early_stop_cycles: Cycles without improvement, in a row, that end the run.
+        min_cycles: Cycles that are run in any case.
+        shadow_replay_days: Sessions at the end of the tuning range kept for the shadow replay.
+        select_share: Share of the sessions before them that judges cycles.
+        improvement: When a cycle counts as better.
+        regime: How regime inputs enter the candidate.
+        ppo: The trainer's settings.
+    """
+
+    cycles: int = Field(8, ge=1, le=1_000)
+    steps_per_cycle: int = Field(6_000, ge=1)
+    early_stop_cycles: int = Field(2, ge=1)
+    min_cycles: int = Field(2, ge=1)
+    shadow_replay_days: int = Field(3, ge=1)
+    select_share: float = Field(0.25, gt=0, lt=1)
+    improvement: ImprovementConfig = ImprovementConfig()
+    regime: RegimeInput = "gate"
+    ppo: PPOConfig = PPOConfig()
+
+
+class GoldSettings(Part):
+    """How gold is trained: learn first, made to over-hold last.
+
+    Attributes:
+        policy: ``mlp`` or ``lstm``.
+        hidden: Widths of the tanh layers.
+        lstm_hidden: Width of the LSTM, for ``lstm``.
+        lstm_layers: Layers of the LSTM.
+        critic_lstm: Whether the value has its own.
+        regime: How regime inputs enter.
+        steps: Transitions of the learning stage at most; the stop rule may end it earlier.
+        holdout_share: Share of the training range, its end, that is held out to judge learning.
+        judge_every_rollouts: Rollouts between looks at the held-out sessions.
+        least_progress: Share of ``steps`` before which learning is not stopped.
+        patience: Looks without a better held-out result, in a row, that stop it.
+        hold_bonus_bps: Bonus while learning; it only breaks the tie between keeping and re-affirming.
+        cost_scale: Costs while learning, relative to the real ones, over the progress.
+        ppo: The trainer's settings.
+        over_hold_bonus_bps: First bonus of the over-hold stage.
+        over_hold_growth: Factor on that bonus after each look that did not arrive.
+        over_hold_learning_rate: Step size of the hold action's output bias.
+        over_hold_rollouts: Rollouts between looks; ``over_hold_looks`` bounds their number.
+        over_hold_looks: Looks after which a gold that does not over-hold is refused.
+        over_hold_ratio: Hold rate to reach on the held-out sessions, sampled.
+        over_hold_trades: Trades per session to come down to there, sampled.
+    """
+
+    policy: Literal["mlp", "lstm"] = "mlp"
+    hidden: tuple[int, ...] = (64, 64)
+    lstm_hidden: int = Field(64, ge=32, le=256)
+    lstm_layers: int = Field(1, ge=1, le=2)
+    critic_lstm: Literal["own", "shared"] = "own"
+    regime: RegimeInput = "none"
+    steps: int = Field(2_995_200, ge=1)
+    holdout_share: float = Field(1 / 6, gt=0, lt=1)
+    judge_every_rollouts: int = Field(5, ge=1)
+    least_progress: float = Field(0.6, ge=0, le=1)
+    patience: int = Field(4, ge=1)
+    hold_bonus_bps: float = Field(0.03, ge=0)
+    cost_scale: Ramp = Ramp(start=0.5, end=1.0, until=0.5)
+    ppo: PPOConfig = PPOConfig(
+        n_envs=256,
+        n_steps=130,
+        minibatch=8_320,
+        epochs=4,
+        learning_rate=Ramp(start=1e-3, end=2e-4, begin=0.6),
+        gamma=0.97,
+        entropy=Ramp(start=0.01, end=0.0, until=0.8),
+        clip_gradients="each",
+        normalise_advantages="rollout",
+        reward_scale=0.33,
+    )
+    over_hold_bonus_bps: float = Field(0.3, gt=0)
+    over_hold_growth: float = Field(1.25, ge=1)
+    over_hold_learning_rate: float = Field(3e-2, gt=0)
+    over_hold_rollouts: int = Field(2, ge=1)
+    over_hold_looks: int = Field(40, ge=1)
+    over_hold_ratio: float = Field(0.83, gt=0, lt=1)
+    over_hold_trades: float = Field(6.5, gt=0)
+
+
+class DryRunSettings(Part):
+    """The short run before a tuning.
+
+    Attributes:
+        steps: Transitions.
+        n_envs: Accounts; ``n_steps`` steps a rollout.
+        n_steps: Steps of a rollout.
+        reward_floor_bps: Mean reward per decision below which a reward counts as collapsed.
+        least_episodes: Whole sessions that must end.
+    """
+
+    steps: int = Field(5_000, ge=1)
+    n_envs: int = Field(10, ge=1)
+    n_steps: int = Field(100, ge=1)
+    reward_floor_bps: float = Field(-2.0, lt=0)
+    least_episodes: int = Field(2, ge=1)
+
+
+class Settings(Part):
+    """The whole tree.
+
+    Attributes:
+        preset: ``plan`` takes the plan's controller, targets and shadow rule exactly as written.
+        seed: Run seed; every random stream is spawned from it.
+        market: Where bars come from.
+        ranges: Session ranges.
+        trading: Sizes, bounds and costs.
+        reward: Weights of the reward.
+        control: Set points, actuator, deployment mode.
+        tune: Cycles.
+        gold: Gold training.
+        dry_run: The short run before.
+        gate: Bounds of the gates.
+        database: URL of gate.db; None puts it beside the run folder.
+    """
+
+    preset: Preset = "default"
+    seed: int = Field(0, ge=0)
+    market: MarketSettings = MarketSettings()
+    ranges: RangeSettings = RangeSettings()
+    trading: TradingRules = TradingRules()
+    reward: RewardConfig = RewardConfig()
+    control: ControlSettings = ControlSettings()
+    tune: TuneSettings = TuneSettings()
+    gold: GoldSettings = GoldSettings()
+    dry_run: DryRunSettings = DryRunSettings()
+    gate: GateConfig = GateConfig()
+    database: str | None = None
+
+    @model_validator(mode="after")
+    def _gross_fits_the_legs(self) -> Self:
+        wanted = self.trading.unit_fraction * len(self.market.symbols)
+        if wanted > self.trading.max_gross:
+            raise ValueError(
+                f"{len(self.market.symbols)} units of {self.trading.unit_fraction} exceed "
+                f"max_gross {self.trading.max_gross}"
+            )
+        return self
+
+    def resolved_gate(self) -> GateConfig:
+        """Return the gate with the target and mode of the controller."""
+        return self.gate.model_copy(
+            update={
+                "hold_target_ratio": self.control.points.hold_rate_ratio,
+                "deployment_mode": self.control.mode,
+                "shadow_sessions": self.tune.shadow_replay_days,
+            }
+        )
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the settings as plain JSON types."""
+        record: dict[str, Any] = self.model_dump(mode="json")
+        return record
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the resolved settings."""
+        return hashlib.sha256(json.dumps(self.as_record(), sort_keys=True).encode()).hexdigest()
+
+
+PLAN: dict[str, Any] = {
+    "preset": "plan",
+    "control": {
+        "actuator": plan_reward_actuator().model_dump(),
+        "points": {"hold_mode": "regime"},
+    },
+    "gate": {"shadow_rule": "plan"},
+    "gold": {
+        "steps": 409_600,
+        "least_progress": 1.0,
+        "ppo": {
+            **GoldSettings().ppo.model_dump(),
+            "n_envs": 64,
+            "n_steps": 128,
+            "minibatch": 1_024,
+            "epochs": 10,
+            "learning_rate": {"start": 3e-4, "end": 3e-4},
+        },
+    },
+}
+
+
+def load_settings(path: Path | None, overrides: dict[str, Any], preset: Preset | None = None) -> Settings:
+    """Merge a preset, a YAML file and the options of the command line, in rising precedence.
+
+    Args:
+        path: YAML file; None for no file.
+        overrides: Nested dict of the options that were given.
+        preset: Preset of the command line; the file's counts without one.
+
+    Raises:
+        ConfigError: If a key is unknown, a value is out of bounds, or the file can't be read.
+    """
+    content = _read_yaml(path) if path is not None else {}
+    chosen = preset or content.get("preset", "default")
+    layers = [PLAN] if chosen == "plan" else []
+    merged: dict[str, Any] = {}
+    for layer in (*layers, content, overrides):
+        merged = _merge(merged, layer)
+    merged["preset"] = chosen
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise _as_config_error(error, path) from error
+
+
+def _as_config_error(error: ValidationError, path: Path | None) -> ConfigError:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    where = f"{path}, {place}" if path is not None and place else place or str(path or "options")
+    if place.startswith("ranges"):
+        raise RangeError(message, where=where) from error
+    return ConfigError(message, where=where)
+
+
+def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            same = value.get("kind", merged[key].get("kind")) == merged[key].get("kind")
+            merged[key] = _merge(merged[key], value) if same else value
+        else:
+            merged[key] = value
+    return merged
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"can't be read ({error})", where=str(path)) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"is no YAML ({error})", where=str(path)) from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError("must hold a mapping of settings", where=str(path))
+    return content

@@ -1,0 +1,1 @@
+"""Simulation for training: reward, the Gymnasium environment and its batched form."""

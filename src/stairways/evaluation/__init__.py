@@ -1,0 +1,1 @@
+"""What judges: statistics, baselines, replay, shadow replay, gates and verdicts."""

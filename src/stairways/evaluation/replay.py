@@ -1,0 +1,361 @@
+"""Replay: one account led through sessions in order by the actor, with its controller running.
+
+This is the one loop that judges. Decisions come from the torch-free actor or from a script (a table
+of actions, which is how all-hold, buy and hold and the oracle are played), orders fill by the
+account's rules, and the tilt's multipliers are carried from session to session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from stairways.control.actuators import TiltActuator, TiltGains, TiltNumbers
+from stairways.control.setpoints import SetPointNumbers, SetPoints
+from stairways.control.tilt import HOLD, TILT_STATE, TRADE, Multipliers, advance, hold_multiplier, tilt_state
+from stairways.envs.pool import Tape, tape_of
+from stairways.policies.actor import forward, greedy, keyed_uniform, log_probabilities, sample, tilt
+from stairways.policies.program import Program
+from stairways.trading.actions import leg_table, order_table
+from stairways.trading.kernel import (
+    CASH,
+    COMMISSION,
+    FILL_WIDTH,
+    IMPACT,
+    NAV,
+    PRICE,
+    QUANTITY,
+    SPREAD,
+    flatten,
+    mark,
+    trade,
+)
+from stairways.trading.ledger import Mode, SessionLedger
+from stairways.trading.observation import ObservedMarket, position_columns
+from stairways.trading.rules import RuleNumbers, TradingRules
+
+_NO_TILT_FLOOR = -1e300
+
+
+class Script(NamedTuple):
+    """A policy as a table of actions.
+
+    Attributes:
+        actions: ``(n_sessions, max_bars, n_positions)`` int8, by joint position.
+    """
+
+    actions: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class TiltLoop:
+    """A running tilt: what it drives, towards what, from where.
+
+    Attributes:
+        actuator: Bounds and floor.
+        gains: Gains per decision.
+        points: Set points.
+        start: Multipliers at the first decision.
+    """
+
+    actuator: TiltActuator
+    gains: TiltGains
+    points: SetPoints
+    start: Multipliers = Multipliers()
+
+
+class _Tracks(NamedTuple):
+    """What a replay writes, per session and bar."""
+
+    actions: NDArray[np.int8]
+    multipliers: NDArray[np.float64]
+    nav: NDArray[np.float64]
+    fills: NDArray[np.float64]
+    forced: NDArray[np.float64]
+    round_trips: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """What one account did.
+
+    Attributes:
+        market: The sessions it was led through.
+        rules: The rules it traded by.
+        mode: How actions were chosen.
+        actions: ``(n_sessions, max_bars)`` int8 action ids, -1 where no decision was taken.
+        multipliers: ``(n_sessions, max_bars, 2)`` float64 tilt in force at each decision.
+        nav_usd: ``(n_sessions, max_bars)`` float64 NAV at each bar's end, after forced closes.
+        fills: ``(n_sessions, max_bars, n_symbols, 5)`` float64 fills at the open of each bar: signed
+            quantity, price, commission, spread and impact; quantity 0 where none.
+        forced: ``(n_sessions, n_symbols, 5)`` likewise, the forced closes.
+        round_trips: ``(n_sessions, 2)`` int64 positions closed, and those with a profit.
+        final_tilt: Multipliers after the last decision.
+        longest_at_bound: Longest run of decisions with a multiplier at its bound.
+    """
+
+    market: ObservedMarket
+    rules: TradingRules
+    mode: Mode
+    actions: NDArray[np.int8]
+    multipliers: NDArray[np.float64]
+    nav_usd: NDArray[np.float64]
+    fills: NDArray[np.float64]
+    forced: NDArray[np.float64]
+    round_trips: NDArray[np.int64]
+    final_tilt: Multipliers
+    longest_at_bound: int
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over every action, fill and NAV."""
+        content = hashlib.sha256()
+        for array in (self.actions, self.fills, self.forced, self.nav_usd):
+            content.update(np.ascontiguousarray(array).tobytes())
+        return content.hexdigest()
+
+    @cached_property
+    def ledger(self) -> SessionLedger:
+        """Totals per session."""
+        return _summarise(self)
+
+    def trace(self) -> NDArray[np.float64]:
+        """Return the multipliers of every decision in order, ``(n_decisions, 2)`` float64."""
+        return self.multipliers[self.actions >= 0]
+
+
+@njit(cache=True)
+def _book_round_trips(
+    fills: NDArray[np.float64],
+    shares: NDArray[np.float64],
+    basis: NDArray[np.float64],
+    counts: NDArray[np.int64],
+) -> None:
+    for symbol in range(len(shares)):
+        quantity = fills[symbol, QUANTITY]
+        if quantity == 0.0:
+            continue
+        basis[symbol] -= quantity * fills[symbol, PRICE] + fills[symbol, COMMISSION]
+        if shares[symbol] == 0.0:
+            counts[0] += 1
+            counts[1] += 1 if basis[symbol] > 0.0 else 0
+            basis[symbol] = 0.0
+
+
+@njit(cache=True)
+def _replay(
+    tape: Tape,
+    dates: NDArray[np.int64],
+    rules: RuleNumbers,
+    program: Program,
+    script: Script,
+    scripted: bool,
+    controlled: bool,
+    take_best: bool,
+    tilt_numbers: TiltNumbers,
+    points: SetPointNumbers,
+    run_key: np.uint64,
+    legs: NDArray[np.int8],
+    order_counts: NDArray[np.int8],
+    columns: NDArray[np.int64],
+    book: NDArray[np.float64],
+    loop: NDArray[np.float64],
+    tracks: _Tracks,
+) -> None:
+    n_symbols = legs.shape[1]
+    hold = (len(legs) - 1) // 2
+    shares = np.zeros(n_symbols)
+    basis = np.zeros(n_symbols)
+    units = np.zeros(n_symbols, np.int8)
+    observation = np.empty(tape.rows.shape[2], np.float32)
+    recurrent = np.zeros(program.state_size, np.float32)
+    scratch = np.empty((3, program.widest), np.float32)
+    logits = np.empty(program.n_actions, np.float32)
+    scores = np.empty(program.n_actions, np.float64)
+    for s in range(len(tape.n_bars)):
+        recurrent[:] = 0.0
+        tracks.nav[s, 0] = book[NAV]
+        last = tape.n_bars[s] - 1
+        for b in range(last):
+            position = 0
+            for symbol in range(n_symbols):
+                position = 3 * position + units[symbol] + 1
+            strength = 0.0
+            if scripted:
+                action = int(script.actions[s, b, position])
+            else:
+                observation[:] = tape.rows[s, b]
+                for symbol in range(n_symbols):
+                    observation[columns[symbol]] = units[symbol]
+                forward(program, observation, recurrent, scratch, logits)
+                log_probabilities(logits, tilt_numbers.floor, scores)
+                if controlled:
+                    strength = hold_multiplier(loop, tilt_numbers, points, tape.score[s, b])
+                    tilt(scores, order_counts[position], hold, strength, loop[TRADE])
+                if take_best:
+                    action = greedy(scores)
+                else:
+                    action = sample(scores, keyed_uniform(run_key, dates[s], b))
+            tracks.actions[s, b] = action
+            tracks.multipliers[s, b, 0] = strength
+            tracks.multipliers[s, b, 1] = loop[TRADE]
+            fills = tracks.fills[s, b + 1]
+            orders = trade(
+                rules,
+                legs[action],
+                tape.close[s, b],
+                tape.open[s, b + 1],
+                tape.volume[s, b + 1],
+                book,
+                shares,
+                units,
+                fills,
+            )
+            _book_round_trips(fills, shares, basis, tracks.round_trips[s])
+            if b + 1 == last:
+                forced = tracks.forced[s]
+                orders += flatten(
+                    rules, tape.close[s, last], tape.volume[s, last], book, shares, units, forced
+                )
+                _book_round_trips(forced, shares, basis, tracks.round_trips[s])
+            tracks.nav[s, b + 1] = mark(tape.close[s, b + 1], book, shares)
+            if controlled:
+                held = 1.0 if action == hold else 0.0
+                advance(loop, tilt_numbers, points, tape.score[s, b], held, float(orders))
+
+
+def replay(
+    market: ObservedMarket,
+    policy: Program | Script,
+    rules: TradingRules,
+    *,
+    mode: Mode = "sampled",
+    run_seed: int = 0,
+    loop: TiltLoop | None = None,
+) -> Replay:
+    """Lead one account through every session of a market, in order.
+
+    Args:
+        market: Sessions, with what the account sees of them.
+        policy: The actor's program, or a script.
+        rules: Sizes, bounds and costs.
+        mode: ``sampled`` draws each action with the number keyed by (run seed, session, bar);
+            ``greedy`` takes the likeliest, the lowest id on a tie.
+        run_seed: Seed of the run, any integer of 64 bits.
+        loop: The tilt to run; None leaves the policy as it is.
+    """
+    n_symbols = market.n_symbols
+    scripted = isinstance(policy, Script)
+    tracks = _blank_tracks(market)
+    state = tilt_state(loop.start) if loop else np.zeros(TILT_STATE)
+    book = np.zeros(2)
+    book[CASH] = book[NAV] = rules.initial_nav_usd
+    tilt_numbers, points = _loop_numbers(loop, market.full_session_decisions)
+    _replay(
+        tape_of(market),
+        market.dates.astype("datetime64[D]").astype(np.int64),
+        rules.numbers(),
+        _empty_program(3**n_symbols) if isinstance(policy, Script) else policy,
+        policy if isinstance(policy, Script) else Script(np.zeros((1, 1, 1), np.int8)),
+        scripted,
+        loop is not None,
+        mode == "greedy",
+        tilt_numbers,
+        points,
+        np.uint64(run_seed % 2**64),
+        leg_table(n_symbols),
+        order_table(n_symbols, rules.long_only),
+        position_columns(n_symbols),
+        book,
+        state,
+        tracks,
+    )
+    return Replay(
+        market=market,
+        rules=rules,
+        mode=mode,
+        actions=tracks.actions,
+        multipliers=tracks.multipliers,
+        nav_usd=tracks.nav,
+        fills=tracks.fills,
+        forced=tracks.forced,
+        round_trips=tracks.round_trips,
+        final_tilt=Multipliers(float(state[HOLD]), float(state[TRADE])),
+        longest_at_bound=int(state[-1]),
+    )
+
+
+def _loop_numbers(loop: TiltLoop | None, full_session_decisions: int) -> tuple[TiltNumbers, SetPointNumbers]:
+    if loop is None:
+        untilted = TiltActuator().numbers(TiltGains(), full_session_decisions)
+        return (
+            untilted._replace(floor=_NO_TILT_FLOOR),
+            SetPoints().numbers(full_session_decisions),
+        )
+    return (
+        loop.actuator.numbers(loop.gains, full_session_decisions),
+        loop.points.numbers(full_session_decisions),
+    )
+
+
+def _empty_program(n_actions: int) -> Program:
+    return Program(np.zeros(0, np.float32), np.zeros((0, 6), np.int64), n_actions, 0, 1)
+
+
+def _blank_tracks(market: ObservedMarket) -> _Tracks:
+    n_sessions, max_bars = market.score.shape
+    n_symbols = market.n_symbols
+    return _Tracks(
+        actions=np.full((n_sessions, max_bars), -1, np.int8),
+        multipliers=np.zeros((n_sessions, max_bars, 2)),
+        nav=np.zeros((n_sessions, max_bars)),
+        fills=np.zeros((n_sessions, max_bars, n_symbols, FILL_WIDTH)),
+        forced=np.zeros((n_sessions, n_symbols, FILL_WIDTH)),
+        round_trips=np.zeros((n_sessions, 2), np.int64),
+    )
+
+
+def _summarise(run: Replay) -> SessionLedger:
+    bars = np.arange(run.nav_usd.shape[1])[None, :] < run.market.n_bars[:, None]
+    last = run.market.n_bars - 1
+    nav_close = run.nav_usd[np.arange(len(last)), last]
+    nav_open = np.concatenate([[run.rules.initial_nav_usd], nav_close[:-1]])
+    nav = np.where(bars, run.nav_usd, -np.inf)
+    peak = np.maximum(np.maximum.accumulate(nav, axis=1), nav_open[:, None])
+    drawdown = np.where(bars, (peak - run.nav_usd) / peak, 0.0)
+    hold = (3**run.market.n_symbols - 1) // 2
+    every = np.concatenate([run.fills, run.forced[:, None]], axis=1)
+    executed = every[..., QUANTITY] != 0.0
+
+    def total(column: int) -> NDArray[np.float64]:
+        sums: NDArray[np.float64] = np.where(executed, every[..., column], 0.0).sum(axis=(1, 2))
+        return sums
+
+    notional = np.where(executed, np.abs(every[..., QUANTITY]) * every[..., PRICE], 0.0)
+    trades = executed.sum(axis=(1, 2))
+    tickets = trades * run.rules.costs.ticket_usd
+    return SessionLedger(
+        initial_nav_usd=run.rules.initial_nav_usd,
+        mode=run.mode,
+        dates=run.market.dates,
+        decisions=last.copy(),
+        holds=(run.actions == hold).sum(axis=1),
+        trades=trades,
+        forced_closes=(run.forced[..., QUANTITY] != 0.0).sum(axis=1),
+        nav_open_usd=nav_open,
+        nav_close_usd=nav_close,
+        max_drawdown_ratio=drawdown.max(axis=1),
+        traded_notional_usd=notional.sum(axis=(1, 2)),
+        commission_usd=total(COMMISSION) - tickets,
+        spread_usd=total(SPREAD),
+        impact_usd=total(IMPACT),
+        ticket_usd=tickets,
+        round_trips=run.round_trips[:, 0],
+        winning_round_trips=run.round_trips[:, 1],
+    )

@@ -1,0 +1,1 @@
+"""What changes weights, with torch: networks, warm start, PPO, gold training."""

@@ -1,0 +1,315 @@
+"""Proximal policy optimisation: the settings, the buffer and the update.
+
+Schulman et al. 2017 with the clipped objective and generalised advantages (Schulman et al. 2016).
+What differs from the usual library: the tilt of every sample is stored and applied again in the
+update, so the probability ratio is exact while the multipliers move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stairways.errors import TrainingError
+from stairways.learning.network import PolicyNetwork, States
+from stairways.learning.ppo_config import PPOConfig
+
+
+class Tilting(NamedTuple):
+    """How logits become the probabilities that acted.
+
+    Attributes:
+        offsets: ``(..., n_actions)`` logits to add to floored log-probabilities.
+        floor: Floor of the base log-probabilities.
+    """
+
+    offsets: Tensor
+    floor: float
+
+
+def tilted_log_probabilities(logits: Tensor, tilting: Tilting | None) -> Tensor:
+    """Return log pi'(.|s), ``(..., n_actions)``."""
+    base = torch.log_softmax(logits, dim=-1)
+    if tilting is None:
+        return base
+    return torch.log_softmax(base.clamp(min=tilting.floor) + tilting.offsets, dim=-1)
+
+
+@njit(cache=True)
+def generalised_advantages(
+    rewards: NDArray[np.float32],
+    values: NDArray[np.float32],
+    done: NDArray[np.bool_],
+    last_values: NDArray[np.float32],
+    gamma: float,
+    gae_lambda: float,
+) -> NDArray[np.float32]:
+    """Return advantages by the recursion of Schulman et al. 2016, eq. 16.
+
+    Args:
+        rewards: ``(n_steps, n_envs)``.
+        values: ``(n_steps, n_envs)`` values of the states acted in.
+        done: ``(n_steps, n_envs)`` the session ended with this step; nothing is carried over.
+        last_values: ``(n_envs,)`` values of the states after the last step.
+        gamma: Discount.
+        gae_lambda: Decay.
+    """
+    n_steps, n_envs = rewards.shape
+    advantages = np.zeros((n_steps, n_envs), np.float32)
+    for env in range(n_envs):
+        running = 0.0
+        following = float(last_values[env])
+        for step in range(n_steps - 1, -1, -1):
+            going_on = 0.0 if done[step, env] else 1.0
+            delta = rewards[step, env] + gamma * following * going_on - values[step, env]
+            running = delta + gamma * gae_lambda * going_on * running
+            advantages[step, env] = running
+            following = float(values[step, env])
+    return advantages
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """Transitions of one rollout, time first.
+
+    Attributes:
+        observations: ``(n_steps, n_envs, n_inputs)`` float32.
+        actions: ``(n_steps, n_envs)`` int64.
+        log_probabilities: ``(n_steps, n_envs)`` of the actions, under the tilt that acted.
+        values: ``(n_steps, n_envs)``; ``advantages`` and ``returns`` likewise.
+        offsets: ``(n_steps, n_envs, n_actions)`` tilt of each sample, None without one.
+        floor: Floor of base log-probabilities under the tilt.
+        starts: ``(n_steps, n_envs)`` bool, first step of a session.
+        states: Recurrent states before the first step.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    log_probabilities: Tensor
+    values: Tensor
+    advantages: Tensor
+    returns: Tensor
+    offsets: Tensor | None
+    floor: float
+    starts: NDArray[np.bool_]
+    states: States
+
+
+class Batch(NamedTuple):
+    """Samples of one minibatch, with what the network makes of them."""
+
+    logits: Tensor
+    values: Tensor
+    actions: Tensor
+    old_log_probabilities: Tensor
+    advantages: Tensor
+    returns: Tensor
+    tilting: Tilting | None
+
+
+class Losses(NamedTuple):
+    """Losses of one minibatch and what they are watched by."""
+
+    total: Tensor
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    approximate_kl: Tensor
+    clipped_share: Tensor
+
+
+def ppo_losses(batch: Batch, config: PPOConfig, entropy_weight: float) -> Losses:
+    """Return PPO's losses of one minibatch (means over its samples).
+
+    The approximate KL is Schulman's low-variance estimator mean((ratio - 1) - log ratio).
+    """
+    log_probabilities = tilted_log_probabilities(batch.logits, batch.tilting)
+    taken = log_probabilities.gather(-1, batch.actions.unsqueeze(-1)).squeeze(-1)
+    log_ratio = taken - batch.old_log_probabilities
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+    policy = -torch.min(batch.advantages * ratio, batch.advantages * clipped).mean()
+    value = torch.nn.functional.mse_loss(batch.returns, batch.values)
+    entropy = -(log_probabilities.exp() * log_probabilities).sum(-1).mean()
+    total = policy + config.value_coefficient * value - entropy_weight * entropy
+    with torch.no_grad():
+        kl = ((ratio - 1) - log_ratio).mean()
+        share = ((ratio - 1).abs() > config.clip).float().mean()
+    return Losses(total, policy, value, entropy, kl, share)
+
+
+def normalise(advantages: Tensor) -> Tensor:
+    """Return advantages with mean 0 and (sample) standard deviation 1; a single one stays."""
+    if advantages.numel() < 2:
+        return advantages
+    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+
+
+class UpdateReport(NamedTuple):
+    """Means over the minibatches of one update."""
+
+    policy_loss: float
+    value_loss: float
+    entropy: float
+    approximate_kl: float
+    clipped_share: float
+    learning_rate: float
+
+
+class PPOUpdate:
+    """Applies PPO's update to a network.
+
+    Args:
+        network: The network; parameters that do not require a gradient stay as they are.
+        config: Settings.
+        generator: Source of the minibatches' order.
+    """
+
+    def __init__(self, network: PolicyNetwork, config: PPOConfig, generator: torch.Generator) -> None:
+        self.network = network
+        self.config = config
+        self.generator = generator
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(
+            self.parameters, lr=config.learning_rate.at(0.0), eps=config.adam_epsilon, foreach=False
+        )
+        self._groups = self._clip_groups()
+
+    def run(self, rollout: Rollout, progress: float) -> UpdateReport:
+        """Take the gradient steps of one rollout.
+
+        Raises:
+            TrainingError: If a loss is not finite, or the learning rate is not above 0.
+        """
+        learning_rate = self.config.learning_rate.at(progress)
+        if not learning_rate > 0:
+            raise TrainingError(f"learning rate is {learning_rate} at progress {progress}")
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        entropy_weight = self.config.entropy.at(progress)
+        advantages = rollout.advantages
+        if self.config.normalise_advantages == "rollout":
+            advantages = normalise(advantages)
+        watched = []
+        for _ in range(self.config.epochs):
+            for indices in self._minibatches(rollout):
+                watched.append(self._step(rollout, advantages, indices, entropy_weight))
+        means = torch.stack(watched).mean(0).tolist()
+        if not np.isfinite(means).all():
+            raise TrainingError("a loss is not finite", remedy="lower learning_rate or reward_scale")
+        return UpdateReport(*means, learning_rate=learning_rate)
+
+    def _step(
+        self, rollout: Rollout, advantages: Tensor, indices: Tensor, entropy_weight: float
+    ) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = indices.chunk(self.config.gradient_accumulation)
+        chosen = self._take(rollout, advantages, indices).advantages
+        mean, deviation = chosen.mean(), chosen.std() + 1e-8
+        watched = []
+        for part in parts:
+            batch = self._evaluate(self._take(rollout, advantages, part))
+            if self.config.normalise_advantages == "minibatch" and chosen.numel() > 1:
+                batch = batch._replace(advantages=(batch.advantages - mean) / deviation)
+            losses = ppo_losses(batch, self.config, entropy_weight)
+            weight = len(part) / len(indices)
+            (losses.total * weight).backward()
+            watched.append(torch.stack([x.detach() for x in losses[1:]]) * weight)
+        for group in self._groups:
+            torch.nn.utils.clip_grad_norm_(group, self.config.max_gradient_norm, foreach=False)
+        self.optimizer.step()
+        return torch.stack(watched).sum(0)
+
+    def _clip_groups(self) -> list[list[torch.nn.Parameter]]:
+        if self.config.clip_gradients == "all":
+            return [self.parameters]
+        named = [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
+        value = [p for n, p in named if n.startswith("value.")]
+        rest = [p for n, p in named if not n.startswith("value.")]
+        return [group for group in (rest, value) if group]
+
+    def _minibatches(self, rollout: Rollout) -> Iterator[Tensor]:
+        n_steps, n_envs = rollout.actions.shape
+        recurrent = self.network.spec.kind == "lstm"
+        count = n_envs if recurrent else n_steps * n_envs
+        size = max(1, self.config.minibatch // n_steps) if recurrent else self.config.minibatch
+        order = torch.randperm(count, generator=self.generator)
+        yield from order.split(size)
+
+    def _take(self, rollout: Rollout, advantages: Tensor, indices: Tensor) -> _Samples:
+        if self.network.spec.kind == "lstm":
+            return _Samples.of_accounts(rollout, advantages, indices)
+        return _Samples.of_transitions(rollout, advantages, indices)
+
+    def _evaluate(self, samples: _Samples) -> Batch:
+        if samples.starts is None:
+            logits, values = self.network(samples.observations)
+        else:
+            logits, values, _ = self.network.unroll(samples.observations, samples.starts, samples.states)
+        return Batch(
+            logits=logits,
+            values=values,
+            actions=samples.actions,
+            old_log_probabilities=samples.log_probabilities,
+            advantages=samples.advantages,
+            returns=samples.returns,
+            tilting=None if samples.offsets is None else Tilting(samples.offsets, samples.floor),
+        )
+
+
+class _Samples(NamedTuple):
+    observations: Tensor
+    actions: Tensor
+    log_probabilities: Tensor
+    advantages: Tensor
+    returns: Tensor
+    offsets: Tensor | None
+    floor: float
+    starts: NDArray[np.bool_] | None
+    states: States
+
+    @classmethod
+    def of_transitions(cls, rollout: Rollout, advantages: Tensor, indices: Tensor) -> _Samples:
+        def pick(tensor: Tensor) -> Tensor:
+            return tensor.flatten(0, 1)[indices]
+
+        offsets = None if rollout.offsets is None else pick(rollout.offsets)
+        return cls(
+            pick(rollout.observations),
+            pick(rollout.actions),
+            pick(rollout.log_probabilities),
+            pick(advantages),
+            pick(rollout.returns),
+            offsets,
+            rollout.floor,
+            None,
+            States(None, None),
+        )
+
+    @classmethod
+    def of_accounts(cls, rollout: Rollout, advantages: Tensor, indices: Tensor) -> _Samples:
+        def pick(tensor: Tensor) -> Tensor:
+            return tensor[:, indices]
+
+        def of(state: object) -> object:
+            return None if state is None else type(state)(*(x[:, indices] for x in state))  # type: ignore[attr-defined]
+
+        offsets = None if rollout.offsets is None else pick(rollout.offsets)
+        return cls(
+            pick(rollout.observations),
+            pick(rollout.actions),
+            pick(rollout.log_probabilities),
+            pick(advantages),
+            pick(rollout.returns),
+            offsets,
+            rollout.floor,
+            rollout.starts[:, indices.numpy()],
+            States(*(of(state) for state in rollout.states)),  # type: ignore[arg-type]
+        )

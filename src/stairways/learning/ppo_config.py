@@ -1,0 +1,56 @@
+"""Settings of the trainer, without torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stairways.learning.schedules import Ramp
+
+
+class PPOConfig(BaseModel):
+    """Settings of the trainer; paper words.
+
+    Attributes:
+        n_envs: Accounts in the pool.
+        n_steps: Steps of each account in a rollout; n_envs x n_steps divides the steps asked for.
+        minibatch: Samples of a minibatch; for an LSTM, whole accounts of about as many samples.
+        epochs: Passes over a rollout.
+        learning_rate: Adam's step size over the progress of training.
+        gamma: Discount per decision.
+        gae_lambda: Decay of the advantage estimator.
+        clip: Bound of the probability ratio's excursion.
+        entropy: Weight of the entropy over the progress of training.
+        value_coefficient: Weight of the value loss.
+        max_gradient_norm: Bound of the gradient's L2 norm.
+        clip_gradients: Over ``all`` parameters together, or over policy and value ``each``.
+        normalise_advantages: Over the ``rollout``, each ``minibatch``, or ``none``.
+        reward_scale: Rewards are multiplied by this before learning.
+        adam_epsilon: Adam's epsilon.
+        gradient_accumulation: Minibatches are computed in this many parts; same update.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_envs: int = Field(20, ge=1, le=4096)
+    n_steps: int = Field(100, ge=1)
+    minibatch: int = Field(500, ge=1)
+    epochs: int = Field(10, ge=1, le=100)
+    learning_rate: Ramp = Ramp.constant(1e-4)
+    gamma: float = Field(0.99, ge=0, le=1)
+    gae_lambda: float = Field(0.95, ge=0, le=1)
+    clip: float = Field(0.2, gt=0, lt=1)
+    entropy: Ramp = Ramp.constant(0.0)
+    value_coefficient: float = Field(0.5, ge=0)
+    max_gradient_norm: float = Field(0.5, gt=0)
+    clip_gradients: Literal["all", "each"] = "all"
+    normalise_advantages: Literal["rollout", "minibatch", "none"] = "minibatch"
+    reward_scale: float = Field(1.0, gt=0)
+    adam_epsilon: float = Field(1e-5, gt=0)
+    gradient_accumulation: int = Field(1, ge=1, le=64)
+
+    @property
+    def rollout_steps(self) -> int:
+        """Transitions of one rollout."""
+        return self.n_envs * self.n_steps

@@ -1,0 +1,381 @@
+"""The trainer: rollouts from a pool under a controller, and PPO's update, in exact step counts."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stairways.control.tilt import Multipliers
+from stairways.envs.pool import EPISODE_HOLDS, EPISODE_RETURN, EPISODE_REWARD, EPISODE_TRADES, SessionPool
+from stairways.errors import ConfigError
+from stairways.learning.network import PolicyNetwork, RecurrentState, States
+from stairways.learning.ppo import (
+    PPOUpdate,
+    Rollout,
+    Tilting,
+    UpdateReport,
+    generalised_advantages,
+    tilted_log_probabilities,
+)
+from stairways.learning.ppo_config import PPOConfig
+from stairways.learning.steering import Steering
+
+
+class Episode(NamedTuple):
+    """One finished session of training.
+
+    Attributes:
+        reward_bps: Sum of rewards.
+        return_ratio: Net session return.
+        trades: Executed orders.
+        hold_rate_ratio: Share of hold decisions.
+        decisions: Decisions taken; fewer than the session's for a staggered first one.
+        whole: Whether it ran from the session's open.
+    """
+
+    reward_bps: float
+    return_ratio: float
+    trades: int
+    hold_rate_ratio: float
+    decisions: int
+    whole: bool
+
+
+@dataclass(frozen=True)
+class RolloutReport:
+    """What one rollout showed.
+
+    Attributes:
+        steps: Transitions so far, over the trainer's life.
+        hold_rate_ratio: Share of hold decisions in the rollout.
+        trades_per_session: Orders per decision x decisions of a full session.
+        mean_reward_bps: Mean reward per decision.
+        hold_bonus_bps: Mean bonus in force.
+        multipliers: Mean tilt in force, 0 without one.
+        mean_abs_score: Mean absolute regime score of the decisions.
+        update: Means over the update's minibatches.
+        episodes: Sessions that ended.
+    """
+
+    steps: int
+    hold_rate_ratio: float
+    trades_per_session: float
+    mean_reward_bps: float
+    hold_bonus_bps: float
+    multipliers: Multipliers
+    mean_abs_score: float
+    update: UpdateReport
+    episodes: tuple[Episode, ...]
+
+
+Progress = Callable[[RolloutReport], None]
+
+
+class Trainer:
+    """Trains one network on one pool.
+
+    Args:
+        network: Policy and value.
+        pool: Accounts to act with.
+        config: PPO's settings; its n_envs is the pool's.
+        steering: The controller.
+        seed: Seeds of action sampling and of minibatches.
+    """
+
+    def __init__(
+        self,
+        network: PolicyNetwork,
+        pool: SessionPool,
+        config: PPOConfig,
+        steering: Steering,
+        seed: np.random.SeedSequence,
+    ) -> None:
+        if pool.n_envs != config.n_envs:
+            raise ConfigError(f"the pool has {pool.n_envs} environments, the trainer asks for {config.n_envs}")
+        self.network = network
+        self.pool = pool
+        self.config = config
+        self.steering = steering
+        acting, order = seed.spawn(2)
+        self._acting = _generator(acting)
+        self._order = _generator(order)
+        self.update = PPOUpdate(network, config, self._order)
+        self.steps = 0
+        self._states = network.zero_states(pool.n_envs)
+        self._starts = pool.state.bar == 0
+        self._began = np.where(self._starts, 0, pool.state.bar)
+        self._observations = torch.from_numpy(pool.observe().copy())
+
+    def train(
+        self, steps: int, *, progress: Progress | None = None, anchor: tuple[int, int] | None = None
+    ) -> list[RolloutReport]:
+        """Train for exactly so many steps.
+
+        Args:
+            steps: Transitions to take; a multiple of a rollout.
+            progress: Called after each rollout; an exception in it stops the training.
+            anchor: (first step, number of steps) that schedules run over; by default this call.
+
+        Raises:
+            ConfigError: If a rollout does not divide the steps.
+        """
+        size = self.config.rollout_steps
+        if steps % size != 0 or steps <= 0:
+            raise ConfigError(
+                f"{steps} steps are not a multiple of a rollout of {self.config.n_envs} x "
+                f"{self.config.n_steps} = {size}",
+                remedy="change n_envs, n_steps or the steps",
+            )
+        first, length = anchor or (self.steps, steps)
+        reports = []
+        for _ in range(steps // size):
+            share = (self.steps - first) / length
+            rollout, partial = self._collect()
+            report = partial(self.update.run(rollout, share))
+            reports.append(report)
+            if progress is not None:
+                progress(report)
+        return reports
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return everything a checkpoint needs: arrays, and plain values under ``plain``."""
+        arrays = {f"pool.{name}": value for name, value in self.pool.snapshot().items()}
+        arrays |= {f"weights.{n}": v for n, v in self.network.export_weights().items()}
+        arrays |= {f"adam.{n}": v for n, v in _adam_arrays(self.update).items()}
+        arrays["generator.acting"] = self._acting.get_state().numpy().copy()
+        arrays["generator.order"] = self._order.get_state().numpy().copy()
+        arrays["trainer.starts"] = self._starts.copy()
+        arrays["trainer.began"] = self._began.copy()
+        for name, state in zip(("policy", "value"), self._states, strict=True):
+            if state is not None:
+                arrays[f"state.{name}.h"] = state.h.numpy().copy()
+                arrays[f"state.{name}.c"] = state.c.numpy().copy()
+        return {"arrays": arrays, "plain": {"steps": self.steps, "steering": self.steering.snapshot()}}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on from a snapshot as if there had been no stop."""
+        arrays, plain = snapshot["arrays"], snapshot["plain"]
+        self.pool.restore(_part(arrays, "pool."))
+        self.network.load_weights(_part(arrays, "weights."))
+        _load_adam(self.update, _part(arrays, "adam."))
+        self._acting.set_state(torch.from_numpy(np.array(arrays["generator.acting"])))
+        self._order.set_state(torch.from_numpy(np.array(arrays["generator.order"])))
+        self._starts = np.array(arrays["trainer.starts"])
+        self._began = np.array(arrays["trainer.began"])
+        self._states = States(_state_of(arrays, "policy"), _state_of(arrays, "value"))
+        self.steps = int(plain["steps"])
+        self.steering.restore(plain["steering"])
+        self._observations = torch.from_numpy(self.pool.observe().copy())
+
+    def _collect(self) -> tuple[Rollout, Callable[[UpdateReport], RolloutReport]]:
+        tape = _Tape(self.config, self.network.spec.n_observed, self.network.spec.n_actions)
+        initial = self._states
+        episodes: list[Episode] = []
+        for step in range(self.config.n_steps):
+            self._act(step, tape, episodes)
+        with torch.no_grad():
+            _, last_values = self._evaluate(self._observations, self._starts)[:2]
+        rollout = tape.finish(last_values.numpy(), self.config, self.steering.floor(), initial)
+        self.steps += self.config.rollout_steps
+        return rollout, lambda update: tape.report(
+            self.steps, self.pool.market.full_session_decisions, update, tuple(episodes)
+        )
+
+    def _act(self, step: int, tape: _Tape, episodes: list[Episode]) -> None:
+        scores = self.pool.scores()
+        score = float(scores.mean())
+        with torch.no_grad():
+            logits, values, self._states = self._evaluate(self._observations, self._starts)
+            offsets = self.steering.offsets(self.pool.position_index(), score)
+            floor = self.steering.floor()
+            tilting = None
+            if offsets is not None and floor is not None:
+                tilting = Tilting(torch.from_numpy(offsets), floor)
+            log_probabilities = tilted_log_probabilities(logits, tilting)
+            noise = torch.empty_like(log_probabilities).exponential_(generator=self._acting)
+            actions = (log_probabilities - noise.log()).argmax(-1)
+            taken = log_probabilities.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+        tape.before(step, self._observations, self._starts, actions, taken, values, offsets)
+        self.pool.hold_bonus_bps = self.steering.hold_bonus_bps()
+        output = self.pool.step(actions.numpy())
+        self.steering.observe(output, score)
+        tape.after(step, output.rewards, output.done, output.held, output.orders)
+        tape.watch(step, self.pool.hold_bonus_bps, self.steering.multipliers, scores)
+        self._note_episodes(output.done, episodes)
+        self._starts = output.done.copy()
+        self._observations = torch.from_numpy(output.observations.copy())
+
+    def _evaluate(
+        self, observations: Tensor, starts: NDArray[np.bool_]
+    ) -> tuple[Tensor, Tensor, States]:
+        if self.network.spec.kind == "mlp":
+            logits, values = self.network(observations)
+            return logits, values, self._states
+        logits, values, states = self.network.unroll(observations[None], starts[None], self._states)
+        return logits[0], values[0], states
+
+    def _note_episodes(self, done: NDArray[np.bool_], episodes: list[Episode]) -> None:
+        out, market = self.pool.output, self.pool.market
+        for account in np.flatnonzero(done):
+            ended = int(out.ended[account])
+            decisions = int(market.n_bars[ended]) - 1 - int(self._began[account])
+            row = out.episodes[account]
+            episodes.append(
+                Episode(
+                    reward_bps=float(row[EPISODE_REWARD]),
+                    return_ratio=float(row[EPISODE_RETURN]),
+                    trades=int(row[EPISODE_TRADES]),
+                    hold_rate_ratio=float(row[EPISODE_HOLDS]) / decisions,
+                    decisions=decisions,
+                    whole=bool(self._began[account] == 0),
+                )
+            )
+            self._began[account] = 0
+
+
+class _Tape:
+    """Collects one rollout."""
+
+    def __init__(self, config: PPOConfig, n_inputs: int, n_actions: int) -> None:
+        shape = (config.n_steps, config.n_envs)
+        self.observations = torch.empty((*shape, n_inputs))
+        self.actions = torch.empty(shape, dtype=torch.int64)
+        self.log_probabilities = torch.empty(shape)
+        self.values = torch.empty(shape)
+        self.offsets = torch.zeros((*shape, n_actions))
+        self.tilted = False
+        self.starts = np.zeros(shape, np.bool_)
+        self.rewards = np.zeros(shape, np.float32)
+        self.done = np.zeros(shape, np.bool_)
+        self.held = np.zeros(shape, np.bool_)
+        self.orders = np.zeros(shape, np.int64)
+        self.watched = np.zeros((config.n_steps, 4))
+
+    def before(
+        self,
+        step: int,
+        observations: Tensor,
+        starts: NDArray[np.bool_],
+        actions: Tensor,
+        log_probabilities: Tensor,
+        values: Tensor,
+        offsets: NDArray[np.float32] | None,
+    ) -> None:
+        self.observations[step] = observations
+        self.starts[step] = starts
+        self.actions[step] = actions
+        self.log_probabilities[step] = log_probabilities
+        self.values[step] = values
+        if offsets is not None:
+            self.offsets[step] = torch.from_numpy(offsets)
+            self.tilted = True
+
+    def after(
+        self,
+        step: int,
+        rewards: NDArray[np.float64],
+        done: NDArray[np.bool_],
+        held: NDArray[np.bool_],
+        orders: NDArray[np.int64],
+    ) -> None:
+        self.rewards[step] = rewards
+        self.done[step] = done
+        self.held[step] = held
+        self.orders[step] = orders
+
+    def watch(
+        self, step: int, bonus_bps: float, multipliers: Multipliers, scores: NDArray[np.float64]
+    ) -> None:
+        self.watched[step] = bonus_bps, *multipliers, float(np.abs(scores).mean())
+
+    def finish(
+        self, last_values: NDArray[np.float32], config: PPOConfig, floor: float | None, states: States
+    ) -> Rollout:
+        values = self.values.numpy()
+        advantages = generalised_advantages(
+            self.rewards * np.float32(config.reward_scale),
+            values,
+            self.done,
+            last_values,
+            config.gamma,
+            config.gae_lambda,
+        )
+        return Rollout(
+            observations=self.observations,
+            actions=self.actions,
+            log_probabilities=self.log_probabilities,
+            values=self.values,
+            advantages=torch.from_numpy(advantages),
+            returns=torch.from_numpy(advantages + values),
+            offsets=self.offsets if self.tilted else None,
+            floor=floor if floor is not None else 0.0,
+            starts=self.starts,
+            states=states,
+        )
+
+    def report(
+        self, steps: int, full_session_decisions: int, update: UpdateReport, episodes: tuple[Episode, ...]
+    ) -> RolloutReport:
+        bonus, hold, trade, score = self.watched.mean(axis=0).tolist()
+        return RolloutReport(
+            steps=steps,
+            hold_rate_ratio=float(self.held.mean()),
+            trades_per_session=float(self.orders.mean()) * full_session_decisions,
+            mean_reward_bps=float(self.rewards.mean()),
+            hold_bonus_bps=bonus,
+            multipliers=Multipliers(hold, trade),
+            mean_abs_score=score,
+            update=update,
+            episodes=episodes,
+        )
+
+
+def recent_returns(episodes: deque[Episode]) -> NDArray[np.float64]:
+    """Return the net returns of finished sessions, oldest first, ``(n_episodes,)``."""
+    return np.array([episode.return_ratio for episode in episodes])
+
+
+def _generator(seed: np.random.SeedSequence) -> torch.Generator:
+    return torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
+
+
+def _part(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+def _state_of(arrays: dict[str, NDArray[Any]], name: str) -> RecurrentState | None:
+    if f"state.{name}.h" not in arrays:
+        return None
+    return RecurrentState(
+        torch.from_numpy(np.array(arrays[f"state.{name}.h"])),
+        torch.from_numpy(np.array(arrays[f"state.{name}.c"])),
+    )
+
+
+def _adam_arrays(update: PPOUpdate) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    for index, parameter in enumerate(update.parameters):
+        state = update.optimizer.state.get(parameter)
+        if state:
+            arrays[f"{index}.step"] = np.array(float(state["step"]))
+            arrays[f"{index}.first"] = state["exp_avg"].numpy().copy()
+            arrays[f"{index}.second"] = state["exp_avg_sq"].numpy().copy()
+    return arrays
+
+
+def _load_adam(update: PPOUpdate, arrays: dict[str, NDArray[Any]]) -> None:
+    update.optimizer.state.clear()
+    for index, parameter in enumerate(update.parameters):
+        if f"{index}.step" in arrays:
+            update.optimizer.state[parameter] = {
+                "step": torch.tensor(float(arrays[f"{index}.step"])),
+                "exp_avg": torch.from_numpy(np.array(arrays[f"{index}.first"])),
+                "exp_avg_sq": torch.from_numpy(np.array(arrays[f"{index}.second"])),
+            }

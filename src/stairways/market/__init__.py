@@ -1,0 +1,1 @@
+"""What the market gives: bar sources, calendar, sessions, synthetic markets, features, regime."""

@@ -1,0 +1,72 @@
+"""A market ready to be used: sessions, their features and what is known about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stairways.market.features import (
+    FeatureConstants,
+    FeatureTable,
+    RawFeatures,
+    build_table,
+    compute_features,
+)
+from stairways.market.loading import load_bars
+from stairways.market.regime import RegimeConfig
+from stairways.market.samples import SyntheticMarket, sample_market
+from stairways.market.sessions import Sessions
+from stairways.market.splits import SplitTable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stairways.market.quality import QualityReport
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Every session there is of some symbols, with features and regime over the whole history.
+
+    The regime warms up on every earlier session, whatever range is asked for later.
+
+    Attributes:
+        sessions: All sessions, in date order.
+        raw: Features before standardisation, and the regime.
+        quality: What loading kept, filled and dropped; None for a generated market.
+        synthetic: The generated market behind the sessions; None for bars from disk.
+    """
+
+    sessions: Sessions
+    raw: RawFeatures
+    quality: QualityReport | None
+    synthetic: SyntheticMarket | None
+
+    def table(self, constants: FeatureConstants) -> FeatureTable:
+        """Return the feature table under given constants."""
+        return build_table(self.raw, constants)
+
+
+def open_bars(
+    folder: Path,
+    symbols: Sequence[str],
+    interval_minutes: int,
+    *,
+    regime: RegimeConfig,
+    strict: bool = False,
+    split_table: Path | None = None,
+) -> Dataset:
+    """Load bars from a folder and compute their features."""
+    splits = SplitTable.from_csv(split_table) if split_table is not None else None
+    loaded = load_bars(folder, symbols, interval_minutes, strict=strict, splits=splits)
+    raw = compute_features(loaded.sessions, regime)
+    return Dataset(loaded.sessions, raw, loaded.quality, None)
+
+
+def open_sample(
+    name: str, symbols: Sequence[str], interval_minutes: int, *, regime: RegimeConfig
+) -> Dataset:
+    """Generate a sample market and compute its features."""
+    market = sample_market(name, symbols=symbols, interval_minutes=interval_minutes)
+    return Dataset(market.sessions, compute_features(market.sessions, regime), None, market)

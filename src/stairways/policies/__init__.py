@@ -1,0 +1,1 @@
+"""A policy without torch: specification, weights, the actor, tilt, recurrent state."""

@@ -1,0 +1,1 @@
+"""What remembers: database and migrations, artifacts."""

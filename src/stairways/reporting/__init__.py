@@ -1,0 +1,1 @@
+"""What people read: the run summary, its pictures and the terminal's words."""

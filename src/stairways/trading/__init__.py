@@ -1,0 +1,1 @@
+"""What trading means: actions, costs, account, and the metrics of a run."""

@@ -1,0 +1,1 @@
+"""The main job: dry run and cycles; drives learning, evaluation and registry."""
