@@ -60,6 +60,7 @@ def random_sessions(
     close = np.round(base * np.exp(path.reshape(shape)), 2)
     close = _repeat_filled(close, filled)
     open_ = np.concatenate((close[:, :1] * np.exp(-moves[:, :1]), close[:, :-1]), axis=1)
+    open_ = np.where(filled, open_, open_ * np.exp(rng.normal(0.0, 1e-4, shape)))
     spread = np.abs(rng.normal(0.0, 2e-4, (2, *shape)))
     spread[:, filled] = 0.0
     high = np.maximum(open_, close) * (1.0 + spread[0])

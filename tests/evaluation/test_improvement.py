@@ -55,11 +55,13 @@ def test_a_positive_base_is_asked_for_the_relative_threshold_too(relative, impro
     assert answer.relative_gain == pytest.approx(relative, rel=0.05)
 
 
-def test_the_same_policy_is_no_improvement():
-    best = series(base(0.001))
+@pytest.mark.parametrize(("mean", "gain"), [(0.001, 0.0), (-0.001, None)])
+def test_the_same_policy_is_no_improvement(mean, gain):
+    best = series(base(mean))
     answer = assess_improvement(best, best, CONFIG, seed=0)
     assert not answer.improved
-    assert answer.relative_gain == 0.0
+    assert answer.relative_gain == gain
+    assert answer.reason == "+0.00 standard errors, more than 0 needed"
 
 
 def test_the_distance_asked_for_counts_in_standard_errors():

@@ -211,7 +211,7 @@ class TestIntervals:
         assert witnessed == {minutes * MINUTE_US}
 
     def test_thin_sessions_take_the_interval_of_the_last_full_one(self):
-        parts = [(0, [0, 10, 20]), (1, range(390)), (2, [0, 7, 14]), (3, range(0, 390, 5)), (4, [3, 6])]
+        parts = [(0, [0, 10, 20]), (1, range(390)), (2, [0, 5, 10]), (3, range(0, 390, 5)), (4, [3, 6])]
         session = np.concatenate([np.full(len(offsets), at) for at, offsets in parts])
         offset = np.concatenate([np.array(offsets) * MINUTE_US for _, offsets in parts])
         found, _ = session_intervals(session, offset, np.ones(len(offset), dtype=np.bool_), CALENDAR)
@@ -293,6 +293,12 @@ class TestPlaces:
         start = np.concatenate([stamps(at, range(minutes, 391, minutes)) for at in range(4)])
         with pytest.raises(BarsError, match="timestamps look like bar ends: 4 of 4 sessions"):
             place_bars(raw(start), CALENDAR, minutes)
+
+    def test_with_bars_before_the_open_a_missing_first_bar_is_a_gap(self):
+        start = np.concatenate([stamps(at, [-1, *range(1, 391)]) for at in range(4)])
+        (placed,) = place_bars(raw(start), CALENDAR, 1)
+        assert len(placed.bar) == 4 * 389
+        assert placed.outside_hours_bars == 8
 
     def test_a_bar_at_the_close_is_only_after_hours(self):
         start = np.concatenate([stamps(at, range(391)) for at in range(4)])

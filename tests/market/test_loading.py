@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stairways.errors import BarsError, ConfigError
 from stairways.market.calendar import exchange_sessions
-from stairways.market.loading import _fill, _Grids, load_bars
+from stairways.market.loading import _fill, _Grids, _overnight, load_bars
 from stairways.market.splits import Split, SplitTable
 
 WEEK = (dt.date(2025, 6, 2), dt.date(2025, 6, 6))
@@ -458,6 +458,15 @@ class TestSplits:
         assert sessions.filled[2, 0, 0]
         assert sessions.open[2, 0, 0] == sessions.close[1, -1, 0]
 
+    def test_the_overnight_move_goes_from_the_last_bar_there_is_to_the_first(self):
+        prices = np.array([[1.0, 2.0, 3.0, np.nan], [np.nan, 4.0, 5.0, 6.0], [7.0, 8.0, 9.0, 10.0]])[
+            :, :, None
+        ]
+        grids = _Grids(*(prices + 100.0 * column for column in range(5)))
+        previous_close, first_open = _overnight(grids, 0, np.array([True, False, False]))
+        assert np.array_equal(previous_close, [np.nan, 303.0, 306.0], equal_nan=True)
+        assert first_open.tolist() == [1.0, 4.0, 7.0]
+
     def test_between_segments_nothing_is_checked_for_the_symbol_that_starts_anew(self, tmp_path):
         self.write(tmp_path)
         (tmp_path / "segments.json").write_text('[{"symbol": "NVDA", "first": "2025-06-04"}]')
@@ -489,10 +498,10 @@ class TestResult:
         assert json.loads(json.dumps(records[0])) == records[0]
 
 
-# Session, minutes, symbol, bars, open, high, low, close, close / open - 1, realised volatility (root of the sum
-# of squared log returns, first open to last close), largest drawdown of a long holder from the open at bar
-# closes, bar of its trough, previous close, close / previous close - 1; '-' at the start of a segment. Computed
-# from the same files by other means than this package.
+# Session, minutes, symbol, bars, open, high, low, close, close / open - 1, realised volatility (root of the
+# sum of squared log returns, first open to last close), largest drawdown of a long holder from the open at
+# bar closes, bar of its trough, previous close, close / previous close - 1; '-' at the start of a segment.
+# Computed from the same files by other means than this package.
 ANSWERS = """
 2022-09-21 5 NVDA 78 13.213 14.031 13.11 13.255 0.003178687656096413 0.04935353269017997 0.04838825472036754 77 13.174 0.006148474267496651
 2022-09-21 5 MSFT 78 244.37 247.66 238.9 238.96 -0.022138560379752037 0.031827396971083215 0.030273516760003165 77 242.45 -0.014394720560940266
@@ -528,7 +537,7 @@ ANSWERS = """
 2025-04-09 5 QQQ 78 415.57 467.83 415.43 465.14 0.11928195009264386 0.04964032700838365 0.01741305169643708 17 416.24 0.1174802998270228
 2022-09-21 5 SPY 78 386.11 389.31 377.39 377.39 -0.02258423765248252 0.02574362456121224 0.02727014975384705 77 384.17 -0.017648436889918573
 2022-09-21 5 QQQ 78 289.61 293.95 283.42 283.42 -0.02137357135458029 0.0308876292687678 0.031125544825228484 77 288.69 -0.018254875471959475
-"""
+"""  # noqa: E501
 SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 needs_shared_data = pytest.mark.skipif(
     not SHARED_DATA.is_dir(), reason="the real bars do not lie beside the checkout"
@@ -572,43 +581,5 @@ def test_real_bars_give_the_recorded_answers(real_sessions, answer):
         assert len(at) == 0
         return
     expected = [None if figure == "-" else float(figure) for figure in figures]
-    # The differences of two near figures lose the digits their terms share: measured against 1 instead.
     for found, known in zip(answers_of(sessions, int(at[0])), expected, strict=True):
         assert found == (known if known is None else pytest.approx(known, rel=1e-12))
-
-
-STRETCHES = [
-    (["NVDA", "MSFT", "AAPL"], 5, "2022-02-02", "2022-11-22", 204, 1),
-    (["NVDA", "MSFT", "AAPL"], 5, "2022-11-25", "2023-01-05", 28, 1),
-    (["NVDA", "MSFT", "AAPL"], 5, "2025-05-12", "2025-12-31", 162, 5),
-    (["NVDA", "MSFT"], 5, "2025-05-12", "2025-12-31", 162, 2),
-    (["MSFT"], 5, "2023-11-07", "2025-12-31", 539, 2),
-    (["NVDA", "MSFT", "AAPL"], 1, "2018-02-16", "2018-04-20", 44, 1),
-    (["NVDA", "SPY"], 1, "2025-09-15", "2025-12-24", 72, 1),
-    (["SPY"], 1, "2024-07-19", "2025-04-01", 176, 1),
-]
-
-
-@pytest.mark.shared_data
-@needs_shared_data
-@pytest.mark.parametrize(("symbols", "minutes", "first", "last", "count", "segments"), STRETCHES)
-def test_real_stretches_hold_their_sessions(symbols, minutes, first, last, count, segments):
-    sessions = load_bars(SHARED_DATA, symbols, minutes).sessions
-    part = sessions.select(sessions.span(dt.date.fromisoformat(first), dt.date.fromisoformat(last)))
-    assert len(part) == count
-    assert (str(part.dates[0]), str(part.dates[-1])) == (first, last)
-    assert len(np.unique(part.segment)) == segments
-
-
-@pytest.mark.shared_data
-@needs_shared_data
-def test_real_bars_fill_as_many_bars_as_were_missing():
-    found = {
-        (symbol, minutes): load_bars(SHARED_DATA, [symbol], minutes).quality.of(symbol).filled_bars
-        for symbol in ("NVDA", "MSFT", "AAPL", "SPY", "QQQ")
-        for minutes in (1, 5)
-    }
-    one_minute = {"NVDA": 12, "MSFT": 3, "AAPL": 2, "SPY": 51, "QQQ": 297}
-    assert found == {(symbol, 1): bars for symbol, bars in one_minute.items()} | {
-        (symbol, 5): 0 for symbol in one_minute
-    }

@@ -1,10 +1,13 @@
 import datetime as dt
 import json
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from rich.console import Console
 
+from stairways.market.loading import load_bars
 from stairways.market.quality import (
     AbsentSpan,
     DroppedSession,
@@ -112,3 +115,46 @@ def test_session_date_refuses_finer_units():
     assert session_date(np.datetime64("2025-03-10")) == dt.date(2025, 3, 10)
     with pytest.raises(TypeError):
         session_date(np.datetime64("2025-03-10T09:30"))
+
+
+SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+needs_shared_data = pytest.mark.skipif(
+    not SHARED_DATA.is_dir(), reason="the real bars do not lie beside the checkout"
+)
+STRETCHES = [
+    (["NVDA", "MSFT", "AAPL"], 5, "2022-02-02", "2022-11-22", 204, 1),
+    (["NVDA", "MSFT", "AAPL"], 5, "2022-11-25", "2023-01-05", 28, 1),
+    (["NVDA", "MSFT", "AAPL"], 5, "2025-05-12", "2025-12-31", 162, 5),
+    (["NVDA", "MSFT"], 5, "2025-05-12", "2025-12-31", 162, 2),
+    (["MSFT"], 5, "2023-11-07", "2025-12-31", 539, 2),
+    (["NVDA", "MSFT", "AAPL"], 1, "2018-02-16", "2018-04-20", 44, 1),
+    (["NVDA", "SPY"], 1, "2025-09-15", "2025-12-24", 72, 1),
+    (["SPY"], 1, "2024-07-19", "2025-04-01", 176, 1),
+]
+
+
+@pytest.mark.shared_data
+@needs_shared_data
+@pytest.mark.parametrize(("symbols", "minutes", "first", "last", "count", "segments"), STRETCHES)
+def test_real_stretches_hold_their_sessions(symbols, minutes, first, last, count, segments):
+    sessions = load_bars(SHARED_DATA, symbols, minutes).sessions
+    part = sessions.select(sessions.span(dt.date.fromisoformat(first), dt.date.fromisoformat(last)))
+    assert len(part) == count
+    assert (str(part.dates[0]), str(part.dates[-1])) == (first, last)
+    assert len(np.unique(part.segment)) == segments
+
+
+@pytest.mark.shared_data
+@needs_shared_data
+def test_real_bars_fill_as_many_bars_as_a_count_of_rows_finds_missing():
+    for symbol in ("NVDA", "QQQ"):
+        rows = pl.read_parquet(SHARED_DATA / f"bars_1min_{symbol}.parquet")
+        per_day = (
+            rows.group_by(pl.col("timestamp").dt.convert_time_zone("America/New_York").dt.date().alias("day"))
+            .len()["len"]
+            .to_numpy()
+        )
+        missing = np.where(per_day <= 210, 210, 390) - per_day
+        quality = load_bars(SHARED_DATA, [symbol], 1).quality
+        assert quality.dropped == ()
+        assert quality.of(symbol).filled_bars == missing.sum() > 0

@@ -196,7 +196,10 @@ def _exact_z(value, window):
 
 
 def test_error_against_exact_arithmetic_after_ten_years_of_minutes():
-    """Inputs around 1e5 with spreads of 1, 1e-3 and outliers of 1e9: z to 1e-9, relative above 1."""
+    """Inputs around 1e5 with spreads of 1, 1e-3 and outliers of 1e9: z to 1e-9, relative above 1.
+
+    The compensated means do better than asked: without them the second input is off by 1e-7.
+    """
     n_sessions, bars = 2520, 371
     rng = np.random.default_rng(7)
     detector = RegimeDetector(DEFAULT_REGIME, 2)
@@ -217,7 +220,7 @@ def test_error_against_exact_arithmetic_after_ten_years_of_minutes():
                     exact = _exact_z(rows[t][k], window)
                     worst = max(worst, abs(readings[t].z[k] - exact) / max(1.0, abs(exact)))
         kept.append(rows)
-    assert 0.0 < worst <= 1e-9
+    assert 0.0 < worst <= 1e-12
 
 
 def test_a_running_sum_of_squares_would_have_failed():

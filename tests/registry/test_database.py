@@ -1,6 +1,7 @@
 import dataclasses
 import datetime as dt
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -128,8 +129,16 @@ def path(tmp_path) -> Path:
     return tmp_path / "gate.db"
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("empty") / "gate.db"
+    GateDatabase.open(sqlite_url(place)).close()
+    return place
+
+
 @pytest.fixture
-def database(path):
+def database(path, empty):
+    shutil.copy(empty, path)
     with GateDatabase.open(sqlite_url(path)) as opened:
         opened.start_run(make_run())
         yield opened

@@ -188,6 +188,18 @@ def test_folder_set_aside_is_read_and_restored(tmp_path):
     assert read_folder(place, NAMES, max_file_bytes=10_000).contents == contents(1)
 
 
+def test_writer_restores_what_a_killed_one_set_aside(tmp_path, swap):
+    place = tmp_path / "folder"
+    write_folder_atomic(tmp_path / ".folder.aside", contents(1))
+    with pytest.raises(StorageError, match="stands there already"):
+        write_folder_atomic(place, contents(2))
+    assert listing(tmp_path) == ["folder"]
+    place.rename(tmp_path / ".folder.aside")
+    write_folder_atomic(place, contents(2), replace=True)
+    assert listing(tmp_path) == ["folder"]
+    assert read_folder(place, NAMES, max_file_bytes=10_000).contents == contents(2)
+
+
 def test_stale_names_go_and_others_stay(tmp_path):
     (tmp_path / ".one.00ff.tmp").write_text("half")
     (tmp_path / ".two.00ff.tmp").mkdir()
@@ -273,6 +285,7 @@ def test_readers_see_one_whole_folder(tmp_path, swap, monkeypatch):
 
 KILLER = """
 import os, signal, sys
+os.fsync = lambda descriptor: None  # a kill loses nothing that the system holds
 from pathlib import Path
 from stairways.registry import files
 from stairways.registry.files import read_folder, remove_stale, write_bytes_atomic, write_folder_atomic

@@ -124,12 +124,19 @@ def test_migration_and_models_write_the_same_tables(current, tmp_path):
     )
     assert ours == models
     for table in Base.metadata.tables:
-        for pragma in ("table_info", "foreign_key_list"):
-            query = f"PRAGMA {pragma}({table})"
+        for columns, pragma in (("*", "table_info"), ('"from", "table", "to"', "foreign_key_list")):
+            query = f"SELECT {columns} FROM pragma_{pragma}('{table}')"  # noqa: S608
             ours, models = (
                 sorted(map(str, rows(place, query))) for place in (current, tmp_path / "models.db")
             )
             assert ours == models
+
+
+def test_names_fit_every_database(current):
+    names = {name for (name,) in rows(current, "SELECT name FROM sqlite_master")}
+    for table in Base.metadata.tables.values():
+        names |= {str(constraint.name) for constraint in table.constraints}
+    assert max(map(len, names)) <= 63  # the limit of PostgreSQL
 
 
 @pytest.mark.parametrize("table", PLAN)

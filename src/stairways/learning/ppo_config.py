@@ -38,7 +38,7 @@ class PPOConfig(BaseModel):
     minibatch: int = Field(500, ge=1)
     epochs: int = Field(10, ge=1, le=100)
     learning_rate: Ramp = Ramp.constant(1e-4)
-    gamma: float = Field(0.99, ge=0, le=1)
+    gamma: float = Field(0.97, ge=0, le=1)
     gae_lambda: float = Field(0.95, ge=0, le=1)
     clip: float = Field(0.2, gt=0, lt=1)
     entropy: Ramp = Ramp.constant(0.0)
@@ -46,7 +46,7 @@ class PPOConfig(BaseModel):
     max_gradient_norm: float = Field(0.5, gt=0)
     clip_gradients: Literal["all", "each"] = "all"
     normalise_advantages: Literal["rollout", "minibatch", "none"] = "minibatch"
-    reward_scale: float = Field(1.0, gt=0)
+    reward_scale: float = Field(0.33, gt=0)
     adam_epsilon: float = Field(1e-5, gt=0)
     gradient_accumulation: int = Field(1, ge=1, le=64)
 

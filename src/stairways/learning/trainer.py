@@ -364,7 +364,7 @@ def _adam_arrays(update: PPOUpdate) -> dict[str, NDArray[Any]]:
     for index, parameter in enumerate(update.parameters):
         state = update.optimizer.state.get(parameter)
         if state:
-            arrays[f"{index}.step"] = np.array(float(state["step"]))
+            arrays[f"{index}.step"] = np.array([float(state["step"])])
             arrays[f"{index}.first"] = state["exp_avg"].numpy().copy()
             arrays[f"{index}.second"] = state["exp_avg_sq"].numpy().copy()
     return arrays
@@ -375,7 +375,7 @@ def _load_adam(update: PPOUpdate, arrays: dict[str, NDArray[Any]]) -> None:
     for index, parameter in enumerate(update.parameters):
         if f"{index}.step" in arrays:
             update.optimizer.state[parameter] = {
-                "step": torch.tensor(float(arrays[f"{index}.step"])),
+                "step": torch.tensor(float(arrays[f"{index}.step"][0])),
                 "exp_avg": torch.from_numpy(np.array(arrays[f"{index}.first"])),
                 "exp_avg_sq": torch.from_numpy(np.array(arrays[f"{index}.second"])),
             }

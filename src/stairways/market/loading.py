@@ -137,7 +137,8 @@ def load_bars(
         folder: Folder of Parquet or CSV files; may hold ``segments.json`` and ``splits.csv``.
         symbols: Symbols in the order of the legs.
         interval_minutes: 1 or 5; other intervals in the folder are left alone.
-        strict: Refuse the load instead of dropping a session.
+        strict: Refuse the load instead of dropping a session. A session of which a symbol has no bar at all
+            is a gap between segments, not a dropped session: it is reported, and refuses nothing.
         splits: Splits the bars are not adjusted for; without it ``splits.csv`` of the folder, if any.
 
     Raises:

@@ -28,9 +28,12 @@ from stairways.market.synthetic import FloatArray, MarketSpec
 POSITIONS = (-1, 0, 1)
 SELL, KEEP, BUY = 0, 1, 2
 HALF_DAY_MINUTES = 210
-# A normal law beyond 6 standard deviations holds 2e-9; 1,201 points give the mean to about 1e-7.
+# A normal law beyond 6 standard deviations holds 2e-9; 1,201 points give the mean to 1e-6.
 GRID_REACH_SD = 6.0
 GRID_POINTS = 1201
+# Differences below this are ties (closing a unit now or at the session's end, when nothing can come
+# any more): the oracle keeps, and rounding decides nothing.
+TIE_BPS = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +72,7 @@ class OracleSolution:
     @property
     def n_decisions(self) -> int:
         """Decisions of the longest session that is solved."""
-        return self.sell_below.shape[1]
+        return int(self.sell_below.shape[1])
 
     @property
     def full_session_mean_bps(self) -> float:
@@ -239,7 +242,11 @@ def bar_drift_bps(
 
 
 def backward_induction(
-    drift_bps: FloatArray, transition: FloatArray, switch_probability: float, cost_bps: float, n_decisions: int
+    drift_bps: FloatArray,
+    transition: FloatArray,
+    switch_probability: float,
+    cost_bps: float,
+    n_decisions: int,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the optimal values and the values of each position, for one unit of notional.
 
@@ -296,8 +303,8 @@ def _solve_symbol(
     gain = held[..., 1:] - held[..., :-1]
     for lower in (0, 1):
         # The gain of one more unit rises with s: buy where it beats +cost, sell where it is below -cost.
-        buy_above[:, :, lower] = _crossing(gain[..., lower] - cost_bps, signal)
-        sell_below[:, :, lower + 1] = _crossing(gain[..., lower] + cost_bps, signal)
+        buy_above[:, :, lower] = _crossing(gain[..., lower] - cost_bps - TIE_BPS, signal)
+        sell_below[:, :, lower + 1] = _crossing(gain[..., lower] + cost_bps + TIE_BPS, signal)
     return sell_below, buy_above, mean
 
 

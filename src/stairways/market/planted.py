@@ -51,8 +51,8 @@ class PlantedSpec:
                     f"{name} {getattr(self, name)} is out of bounds",
                     where="planted signal",
                     remedy=(
-                        "strength lies in 0..1, persistence in 0..1 (1 excluded), switch_probability in 0..0.5 "
-                        "(0 excluded), volatility_ratio is at least 1, volume_noise_sd is not negative"
+                        "0 <= strength <= 1, 0 <= persistence < 1, 0 < switch_probability <= 0.5, "
+                        "volatility_ratio >= 1 and volume_noise_sd >= 0 are needed"
                     ),
                 )
 
@@ -89,7 +89,7 @@ class PlantedTruth:
 
 def unit_drift_ratio(realised_volatility_ratio: float) -> float:
     """Return v0, the volatility of one minute of a session with this median volatility."""
-    return realised_volatility_ratio / FULL_SESSION_MINUTES**0.5
+    return float(realised_volatility_ratio / np.sqrt(FULL_SESSION_MINUTES))
 
 
 @njit(cache=True)
@@ -144,7 +144,8 @@ def active_minutes(
 
 def regime_volatility_factor(active: NDArray[np.bool_], volatility_ratio: float) -> NDArray[np.float64]:
     """Return the factor on volatility, sqrt(ratio) when active and its inverse when quiet."""
-    return np.where(active, volatility_ratio**0.5, volatility_ratio**-0.5)
+    quiet = volatility_ratio**-0.5
+    return np.asarray(np.where(active, volatility_ratio * quiet, quiet), dtype=np.float64)
 
 
 def planted_drift(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from stairways.errors import BarsError, MismatchError, RangeError
@@ -17,15 +16,7 @@ from stairways.market.regime import (
     RegimeDetector,
     between_sessions,
 )
-from stairways.market.regime_kernels import (
-    MOMENT_ROWS,
-    N_INPUTS,
-    SCORE,
-    WINDOW_BARS,
-    judge,
-    merge,
-    regime_inputs,
-)
+from stairways.market.regime_kernels import MOMENT_ROWS, N_INPUTS, SCORE, WINDOW_BARS, run_history
 from stairways.market.sessions import Sessions
 
 
@@ -120,7 +111,7 @@ def regime_history(
     boundary = np.zeros((n_sessions + 1, N_INPUTS + 1))
     boundary[0] = before["output"]
     outputs = np.zeros((n_sessions, max_bars, N_INPUTS + 1))
-    _run(
+    run_history(
         np.ascontiguousarray(sessions.open),
         np.ascontiguousarray(sessions.close),
         np.ascontiguousarray(sessions.n_bars),
@@ -181,40 +172,3 @@ def _require_match(state: Mapping[str, Any], config: RegimeConfig, n_symbols: in
             where="regime history",
             remedy="take it after end_session",
         )
-
-
-@njit(cache=True, error_model="numpy")
-def _run(
-    opens: NDArray[np.float64],
-    closes: NDArray[np.float64],
-    n_bars: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    window_sessions: int,
-    neutral_sessions: int,
-    session_moments: NDArray[np.float64],
-    boundary: NDArray[np.float64],
-    outputs: NDArray[np.float64],
-) -> None:
-    """Run the detector's recursions over all sessions; the last three arrays are filled in place."""
-    n_sessions, max_bars, n_symbols = closes.shape
-    led = session_moments.shape[0] - n_sessions
-    window = np.zeros((MOMENT_ROWS, N_INPUTS))
-    levels = np.empty((n_symbols, max_bars + 1))
-    returns = np.empty((n_symbols, max_bars))
-    scratch, values = np.empty((2, n_symbols)), np.empty(N_INPUTS)
-    for i in range(n_sessions):
-        merge(session_moments[max(0, led + i - window_sessions) : led + i], window)
-        present, output = session_moments[led + i], boundary[i + 1]
-        output[:] = boundary[i]
-        for s in range(n_symbols):
-            levels[s, 0] = opens[i, 0, s]
-        for t in range(n_bars[i]):
-            for s in range(n_symbols):
-                levels[s, t + 1] = closes[i, t, s]
-                returns[s, t] = closes[i, t, s] / levels[s, t] - 1.0
-            first_bar = t - WINDOW_BARS + 1
-            if first_bar >= 0:
-                regime_inputs(levels, returns, first_bar, scratch, values)
-                judge(window, present, values, weights, i < neutral_sessions, output)
-            for k in range(N_INPUTS + 1):
-                outputs[i, t, k] = output[k]

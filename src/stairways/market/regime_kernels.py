@@ -67,6 +67,9 @@ def merge(parts: NDArray[np.float64], merged: NDArray[np.float64]) -> None:
     for p in range(parts.shape[0]):
         if parts[p, COUNT, 0] == 0.0:
             continue
+        if merged[COUNT, 0] == 0.0:
+            merged[:] = parts[p]
+            continue
         for k in range(N_INPUTS):
             before, added = merged[COUNT, k], parts[p, COUNT, k]
             total = before + added
@@ -237,3 +240,55 @@ def step_bar(
         regime_inputs(levels, returns, 0, scratch, values)
         judge(moments[0], moments[1], values, weights, neutral, output)
     return True
+
+
+@njit(cache=True, error_model="numpy")
+def run_history(
+    opens: NDArray[np.float64],
+    closes: NDArray[np.float64],
+    n_bars: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    window_sessions: int,
+    neutral_sessions: int,
+    session_moments: NDArray[np.float64],
+    boundary: NDArray[np.float64],
+    outputs: NDArray[np.float64],
+) -> None:
+    """Run the detector over whole sessions.
+
+    It stands beside the recursions because numba's cache watches one file: compiled elsewhere, it
+    would go on with old machine code when they change.
+
+    Args:
+        opens: ``(n_sessions, max_bars, n_symbols)`` float64, USD; likewise closes.
+        closes: Positive and finite up to each session's last bar.
+        n_bars: ``(n_sessions,)`` int64.
+        weights: ``(3,)`` weights of the score.
+        window_sessions: Completed sessions in the statistics.
+        neutral_sessions: Sessions from the first on that are still warm-up; may be negative.
+        session_moments: ``(n_kept + n_sessions, 4, 3)``, the earlier sessions' first; the rest is written.
+        boundary: ``(n_sessions + 1, 4)`` last output before each session; all but the first is written.
+        outputs: ``(n_sessions, max_bars, 4)`` three z-scores and the score, written.
+    """
+    n_sessions, max_bars, n_symbols = closes.shape
+    led = session_moments.shape[0] - n_sessions
+    window = np.zeros((MOMENT_ROWS, N_INPUTS))
+    levels = np.empty((n_symbols, max_bars + 1))
+    returns = np.empty((n_symbols, max_bars))
+    scratch, values = np.empty((2, n_symbols)), np.empty(N_INPUTS)
+    for i in range(n_sessions):
+        merge(session_moments[max(0, led + i - window_sessions) : led + i], window)
+        present, output = session_moments[led + i], boundary[i + 1]
+        output[:] = boundary[i]
+        for s in range(n_symbols):
+            levels[s, 0] = opens[i, 0, s]
+        for t in range(n_bars[i]):
+            for s in range(n_symbols):
+                levels[s, t + 1] = closes[i, t, s]
+                returns[s, t] = closes[i, t, s] / levels[s, t] - 1.0
+            first_bar = t - WINDOW_BARS + 1
+            if first_bar >= 0:
+                regime_inputs(levels, returns, first_bar, scratch, values)
+                judge(window, present, values, weights, i < neutral_sessions, output)
+            for k in range(N_INPUTS + 1):
+                outputs[i, t, k] = output[k]

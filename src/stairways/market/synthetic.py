@@ -336,7 +336,8 @@ class _OwnDraws:
 
 
 def _student(generator: np.random.Generator, degrees: float, shape: tuple[int, ...]) -> FloatArray:
-    return generator.standard_t(degrees, shape) * ((degrees - 2.0) / degrees) ** 0.5
+    unit = ((degrees - 2.0) / degrees) ** 0.5
+    return np.asarray(unit * generator.standard_t(degrees, shape), dtype=np.float64)
 
 
 def _minute_volatility(
@@ -366,7 +367,7 @@ def _session_regimes(
 
 
 def _mix(loading: float, common: FloatArray, own: FloatArray) -> FloatArray:
-    return loading * common + (1.0 - loading**2) ** 0.5 * own
+    return np.asarray(loading * common + (1.0 - loading**2) ** 0.5 * own, dtype=np.float64)
 
 
 def _session_level(spec: MarketSpec, common: CommonPath, own: _OwnDraws) -> FloatArray:
@@ -442,11 +443,21 @@ def _assemble(
     chain = np.exp(gaps)
     chain[1:] *= factors[:-1, -1]
     session_open = symbol.start_price_usd * np.cumprod(chain)
-    close = session_open[:, None] * factors
+    close = np.asarray(session_open[:, None] * factors, dtype=np.float64)
     opening = np.concatenate([session_open[:, None], close[:, :-1]], axis=1)
     high, low = _reach(opening, close, sd, own)
-    bars = (np.where(common.valid, values, np.nan) for values in (opening, high, low, close, volume))
-    return SymbolPath(*bars, signal=np.where(common.valid, own.signal, 0.0))
+
+    def shown(values: FloatArray) -> FloatArray:
+        return np.where(common.valid, values, np.nan)
+
+    return SymbolPath(
+        open=shown(opening),
+        high=shown(high),
+        low=shown(low),
+        close=shown(close),
+        volume=shown(volume),
+        signal=np.where(common.valid, own.signal, 0.0),
+    )
 
 
 def _reach(

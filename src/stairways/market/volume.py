@@ -30,7 +30,7 @@ def volume_profile(n_minutes: int) -> NDArray[np.float64]:
     Returns:
         ``(n_minutes,)`` float64; its mean over a full session is 1.
     """
-    return _shape(n_minutes) / _shape(FULL_SESSION_MINUTES).mean()
+    return np.asarray(_shape(n_minutes) / _shape(FULL_SESSION_MINUTES).mean(), dtype=np.float64)
 
 
 def _shape(n_minutes: int) -> NDArray[np.float64]:
@@ -68,7 +68,7 @@ def scenario_volume(
     move = (np.log(np.abs(shocks) + 1e-12) - _LOG_ABSOLUTE_MEAN) / _LOG_ABSOLUTE_SD
     linked = BAR_RETURN_CORRELATION_RATIO
     bar_log = BAR_LOG_SD * (linked * move + (1.0 - linked**2) ** 0.5 * bar_noise)
-    return np.rint(mean_shares * np.exp(session_log[:, None] + bar_log))
+    return np.asarray(np.rint(mean_shares * np.exp(session_log[:, None] + bar_log)), dtype=np.float64)
 
 
 def planted_volume(
@@ -88,4 +88,5 @@ def planted_volume(
     Returns:
         ``(n_sessions, 390)`` float64.
     """
-    return np.rint(mean_shares * np.exp(spec.volume_loading * signal + spec.volume_noise_sd * bar_noise))
+    deviation = spec.volume_loading * signal + spec.volume_noise_sd * bar_noise
+    return np.asarray(np.rint(mean_shares * np.exp(deviation)), dtype=np.float64)

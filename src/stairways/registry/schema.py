@@ -162,7 +162,9 @@ class Look(Base):
 
     __tablename__ = "looks"
     __table_args__ = (
-        UniqueConstraint("run_id", "artifact_digest", "data_digest", "first_date", "last_date"),
+        UniqueConstraint(
+            "run_id", "artifact_digest", "data_digest", "first_date", "last_date", name="uq_looks_same_look"
+        ),
         Index("ix_looks_data_digest", "data_digest"),
         {"sqlite_autoincrement": True},
     )

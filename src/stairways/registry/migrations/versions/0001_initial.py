@@ -137,7 +137,7 @@ def _create_looks() -> None:
         sa.Column("artifact_digest", _DIGEST, nullable=False),
         sa.Column("at", _INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_looks"),
-        sa.UniqueConstraint(*key, name="uq_looks_run_id_artifact_digest_data_digest_first_date_last_date"),
+        sa.UniqueConstraint(*key, name="uq_looks_same_look"),
         sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name="fk_looks_runs"),
         sqlite_autoincrement=True,
     )

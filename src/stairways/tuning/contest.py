@@ -1,0 +1,127 @@
+"""Contest: several policies led through the same sessions, with the same numbers drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stairways.control.setpoints import target_hold_rate
+from stairways.evaluation.baselines import all_hold, buy_and_hold
+from stairways.evaluation.bootstrap import PairedComparison, ReturnSeries, paired_comparison
+from stairways.evaluation.replay import Replay, Script, TiltLoop, replay
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from stairways.control.setpoints import SetPoints
+    from stairways.market.dataset import Dataset
+    from stairways.policies.program import Program
+    from stairways.trading.ledger import Mode
+    from stairways.trading.observation import ObservedMarket
+    from stairways.trading.rules import TradingRules
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One policy and the tilt it runs under.
+
+    Attributes:
+        policy: The actor's program, or a script.
+        loop: The tilt, None to act as it is.
+    """
+
+    policy: Program | Script
+    loop: TiltLoop | None = None
+
+
+@dataclass(frozen=True)
+class Arena:
+    """What every entrant meets alike.
+
+    Attributes:
+        market: The sessions.
+        rules: Sizes, bounds and costs.
+        mode: Deployment mode.
+        decision_key: Key of the numbers that actions are drawn with.
+    """
+
+    market: ObservedMarket
+    rules: TradingRules
+    mode: Mode
+    decision_key: int
+
+    def run(self, entrant: Entrant) -> Replay:
+        """Lead one entrant through the sessions."""
+        return replay(
+            self.market,
+            entrant.policy,
+            self.rules,
+            mode=self.mode,
+            run_seed=self.decision_key,
+            loop=entrant.loop,
+        )
+
+    def run_all(self, entrants: Mapping[str, Entrant]) -> dict[str, Replay]:
+        """Lead every entrant through the sessions, in order."""
+        return {name: self.run(entrant) for name, entrant in entrants.items()}
+
+
+def scripted_baselines(
+    market: ObservedMarket, dataset: Dataset, part: slice, rules: TradingRules
+) -> dict[str, Entrant]:
+    """Return all-hold, buy and hold and, where the market was planted, the oracle.
+
+    Args:
+        market: The sessions judged.
+        dataset: All sessions, with the truth behind a planted market.
+        part: Where ``market`` lies within it.
+        rules: Their costs are the oracle's.
+    """
+    entrants = {"all_hold": Entrant(all_hold(market)), "buy_and_hold": Entrant(buy_and_hold(market))}
+    synthetic = dataset.synthetic
+    if synthetic is not None and synthetic.truth is not None and synthetic.truth.strength > 0:
+        from stairways.market.oracle import oracle_actions, solve_oracle
+
+        solution = solve_oracle(
+            synthetic.spec,
+            dataset.sessions.symbols,
+            interval_minutes=dataset.sessions.interval_minutes,
+            unit_fraction_ratio=rules.unit_fraction,
+            cost_bps=rules.costs.commission_bps + rules.costs.half_spread_bps,
+        )
+        entrants["oracle"] = Entrant(Script(oracle_actions(solution, synthetic)[part]))
+    return entrants
+
+
+def compare(
+    replays: Mapping[str, Replay],
+    candidate: str,
+    references: Mapping[str, str],
+    *,
+    confidence: float,
+    seed: np.random.SeedSequence,
+) -> dict[str, PairedComparison]:
+    """Compare a candidate with references, pair by pair, on net session returns.
+
+    Args:
+        replays: What everyone did.
+        candidate: Name of the candidate among them.
+        references: Name of a comparison -> name of the reference among the replays.
+        confidence: Of the intervals.
+        seed: Seed of the bootstrap.
+    """
+    series = {name: ReturnSeries.net(run.ledger) for name, run in replays.items()}
+    return {
+        name: paired_comparison(series[candidate], series[reference], confidence=confidence, seed=seed)
+        for name, reference in references.items()
+        if reference in series
+    }
+
+
+def mean_hold_target(points: SetPoints, run: Replay) -> float:
+    """Return the mean target hold rate over the decisions of a replay."""
+    numbers = points.numbers(run.market.full_session_decisions)
+    decided = run.actions >= 0
+    scores = run.market.score[decided]
+    return float(sum(target_hold_rate(numbers, float(score)) for score in scores)) / len(scores)

@@ -1,0 +1,209 @@
+"""The final gate: every policy once through the unseen sessions, then the verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stairways.control.actuators import TiltActuator
+from stairways.control.setpoints import SetPoints
+from stairways.control.tilt import Multipliers
+from stairways.evaluation.baselines import uniform
+from stairways.evaluation.bootstrap import PairedComparison
+from stairways.evaluation.calibration import calibrate
+from stairways.evaluation.evidence import ALL_HOLD, GOLD, RANDOM, TILTED_GOLD, Evidence, Integrity
+from stairways.evaluation.gates import final_gate
+from stairways.evaluation.replay import Replay, TiltLoop
+from stairways.policies.program import compile_program
+from stairways.registry.artifact import read_artifact, write_artifact
+from stairways.registry.records import LookRecord
+from stairways.trading.metrics import PolicyMetrics, measure
+from stairways.tuning.contest import Entrant, compare, mean_hold_target, scripted_baselines
+from stairways.tuning.cycle import Bench, run_shadow
+from stairways.tuning.run_folder import ARTIFACT_FOLDER, GOLD_FOLDER, Clock, RunLog
+from stairways.tuning.seeds import Stream, stream
+
+if TYPE_CHECKING:
+    from stairways.evaluation.verdicts import GateResult
+    from stairways.market.dataset import Dataset
+    from stairways.policies.program import Program
+    from stairways.registry.artifact import Artifact
+    from stairways.registry.database import GateDatabase
+    from stairways.trading.observation import ObservedMarket
+
+CANDIDATE = "candidate"
+BUY_AND_HOLD = "buy_and_hold"
+REFERENCES = {GOLD: GOLD, RANDOM: RANDOM, ALL_HOLD: ALL_HOLD, TILTED_GOLD: TILTED_GOLD}
+
+
+@dataclass(frozen=True, eq=False)
+class FinalJudgement:
+    """What the final gate saw and said.
+
+    Attributes:
+        gate: The verdicts.
+        replays: What every policy did on the test sessions.
+        metrics: The same, measured.
+        comparisons: Candidate against each reference.
+        artifact_digest: Identity of the candidate.
+        weights_digest: Digest of its weights alone.
+        fills_digest: Digest of its every action, fill and NAV.
+        cycle: Cycle it comes from.
+        looks: How many looks these test sessions have now had.
+    """
+
+    gate: GateResult
+    replays: dict[str, Replay]
+    metrics: dict[str, PolicyMetrics]
+    comparisons: dict[str, PairedComparison]
+    artifact_digest: str
+    weights_digest: str
+    fills_digest: str
+    cycle: int
+    looks: int
+
+    @property
+    def skill_proven(self) -> bool:
+        """Whether the candidate beat gold, random at equal turnover and all-hold."""
+        return any(v.name == "skill_proven" and v.passed for v in self.gate.verdicts)
+
+
+def judge_finally(
+    *,
+    database: GateDatabase,
+    bench: Bench,
+    dataset: Dataset,
+    market: ObservedMarket,
+    part: slice,
+    artifact: Artifact,
+    cycle: int,
+    gold_tilt: Multipliers | None,
+    gold_folder: Path,
+    folder: Path,
+    record: dict[str, Any],
+    run_id: str,
+    clock: Clock,
+    log: RunLog,
+) -> FinalJudgement:
+    """Write the candidate, count the look, lead everyone through the test sessions and judge.
+
+    Args:
+        database: gate.db.
+        bench: What the run was judged on before.
+        dataset: All sessions, with the truth behind a planted market.
+        market: The test sessions.
+        part: Where they lie within the dataset.
+        artifact: The candidate.
+        cycle: Cycle it comes from.
+        gold_tilt: Multipliers of gold under the same tilt.
+        gold_folder: Where gold stands.
+        folder: The run folder.
+        record: How the candidate was made.
+        run_id: The run.
+        clock: Tells the time.
+        log: The run's log.
+    """
+    digest = write_artifact(folder / ARTIFACT_FOLDER, artifact, record, replace=True)
+    write_artifact(folder / GOLD_FOLDER, bench.gold.artifact, bench.gold.loaded.record, replace=True)
+    looks = database.count_look(
+        LookRecord(
+            run_id=run_id,
+            data_digest=market.data_digest,
+            first_date=market.dates[0].item(),
+            last_date=market.dates[-1].item(),
+            artifact_digest=digest,
+            at=clock(),
+        )
+    )
+    log.event("GATE", "test.looked_at", sessions=len(market), looks=looks)
+    candidate = candidate_entrant(bench, artifact)
+    entrants = {CANDIDATE: candidate, GOLD: Entrant(bench.gold.program)}
+    entrants |= scripted_baselines(market, dataset, part, bench.settings.trading)
+    arena = bench.arena(market, bench.decision_key)
+    replays = arena.run_all(entrants)
+    points = turnover_points(bench, replays[CANDIDATE])
+    replays[RANDOM] = arena.run(tilted(bench, uniform(market.n_symbols), points, None))
+    replays[TILTED_GOLD] = arena.run(tilted(bench, bench.gold.program, points, gold_tilt))
+    comparisons = compare(
+        replays,
+        CANDIDATE,
+        REFERENCES,
+        confidence=bench.settings.gate.confidence,
+        seed=stream(bench.settings.seed, Stream.BOOTSTRAP, 0),
+    )
+    evidence = Evidence(
+        ledger=replays[CANDIDATE].ledger,
+        hold_target_ratio=mean_hold_target(bench.settings.control.points, replays[CANDIDATE]),
+        comparisons=comparisons,
+        drift_ratio=bench.drift(artifact.weights).relative,
+        shadow=run_shadow(bench, candidate, cycle),
+        integrity=Integrity(
+            gold_digest_before=bench.gold.digest,
+            gold_digest_after=read_artifact(gold_folder).digest,
+            artifact_digest_written=digest,
+            artifact_digest_read=read_artifact(folder / ARTIFACT_FOLDER).digest,
+        ),
+    )
+    gate = final_gate(evidence, bench.settings.resolved_gate())
+    for verdict in gate.verdicts:
+        log.event("GATE", "verdict.given", verdict=verdict.name, passed=verdict.passed, reason=verdict.reason)
+    verdicts = {"verdicts": [v.as_record() for v in gate.verdicts], "accepted": gate.passed}
+    write_artifact(folder / ARTIFACT_FOLDER, artifact, {**record, **verdicts}, replace=True)
+    return FinalJudgement(
+        gate=gate,
+        replays=replays,
+        metrics={n: measure(r.ledger, n_actions=artifact.n_actions) for n, r in replays.items()},
+        comparisons=comparisons,
+        artifact_digest=digest,
+        weights_digest=artifact.weights_digest,
+        fills_digest=replays[CANDIDATE].digest,
+        cycle=cycle,
+        looks=looks,
+    )
+
+
+def candidate_entrant(bench: Bench, artifact: Artifact) -> Entrant:
+    """Return the candidate as it is deployed: its weights, and the tilt saved with it."""
+    program = compile_program(bench.spec, artifact.weights)
+    saved = (artifact.controller or {}).get("multipliers")
+    return Entrant(program, bench.loop(None if saved is None else Multipliers(*saved)))
+
+
+def turnover_points(bench: Bench, candidate: Replay) -> SetPoints:
+    """Return the set points at which a baseline trades as much as the candidate does.
+
+    Under the tilt these are the candidate's own; a candidate of the reward actuator is matched by
+    what it did.
+    """
+    settings = bench.settings
+    if isinstance(settings.control.actuator, TiltActuator):
+        return settings.control.points
+    ledger = candidate.ledger
+    held = float(ledger.holds.sum() / ledger.decisions.sum())
+    return SetPoints(
+        hold_rate_ratio=min(0.99, max(0.01, held)),
+        lowest_hold_rate_ratio=0.0,
+        highest_hold_rate_ratio=1.0,
+        trades_per_session=float(ledger.trades.mean()),
+    )
+
+
+def tilted(bench: Bench, program: Program, points: SetPoints, start: Multipliers | None) -> Entrant:
+    """Return a policy under a tilt to given set points, calibrated on the training sessions."""
+    actuator = bench.settings.control.actuator
+    chosen = actuator if isinstance(actuator, TiltActuator) else TiltActuator()
+    loop = TiltLoop(chosen, chosen.live, points, start or Multipliers())
+    if start is None:
+        point = calibrate(
+            bench.train,
+            program,
+            bench.settings.trading,
+            loop,
+            mode=bench.settings.control.mode,
+            run_seed=bench.decision_key,
+        )
+        loop = replace(loop, start=point)
+    return Entrant(program, loop)
+
+

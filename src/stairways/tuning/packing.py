@@ -1,0 +1,192 @@
+"""Packing: artifacts made of what training produced, and taken apart again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stairways.config import ControlSettings, Settings
+from stairways.control.actuators import TiltActuator
+from stairways.control.tilt import Multipliers
+from stairways.envs.reward import REWARD_VERSION
+from stairways.errors import ArtifactError
+from stairways.evaluation.replay import TiltLoop
+from stairways.market.features import FeatureConstants
+from stairways.market.regime import RegimeConfig
+from stairways.policies.program import Program, compile_program
+from stairways.policies.spec import PolicySpec
+from stairways.registry.artifact import Artifact, LoadedArtifact, ensure_matches, read_artifact
+from stairways.trading.actions import action_meanings
+from stairways.trading.rules import TradingRules
+
+if TYPE_CHECKING:
+    from stairways.market.dataset import Dataset
+    from stairways.policies.program import Weights
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """An artifact, and its parts in the types that use them.
+
+    Attributes:
+        loaded: The artifact with its record and digest.
+        spec: Architecture.
+        program: The actor's program.
+        constants: Feature constants.
+        regime: How the regime score is made.
+        rules: Sizes, bounds and costs it was made for.
+        control: Set points, actuator and mode; None for gold.
+        multipliers: Saved multipliers; None where nothing is tilted.
+    """
+
+    loaded: LoadedArtifact
+    spec: PolicySpec
+    program: Program
+    constants: FeatureConstants
+    regime: RegimeConfig
+    rules: TradingRules
+    control: ControlSettings | None
+    multipliers: Multipliers | None
+
+    @property
+    def artifact(self) -> Artifact:
+        """The artifact itself."""
+        return self.loaded.artifact
+
+    @property
+    def digest(self) -> str:
+        """The artifact's identity."""
+        return self.loaded.digest
+
+    def loop(self) -> TiltLoop | None:
+        """Return the tilt it is deployed with, None when it acts as it is."""
+        if self.control is None or not isinstance(self.control.actuator, TiltActuator):
+            return None
+        actuator = self.control.actuator
+        start = self.multipliers or Multipliers()
+        return TiltLoop(actuator, actuator.live, self.control.points, start)
+
+
+def environment_record(settings: Settings) -> dict[str, Any]:
+    """Return what the environment needs, as an artifact states it."""
+    return {
+        "trading": settings.trading.model_dump(mode="json"),
+        "reward": settings.reward.model_dump(mode="json"),
+        "regime": settings.market.regime.model_dump(mode="json"),
+        "action_meanings": list(action_meanings(len(settings.market.symbols))),
+        "recurrent_state": "zero at each session's open",
+    }
+
+
+def pack_gold(
+    settings: Settings,
+    dataset: Dataset,
+    spec: PolicySpec,
+    weights: Weights,
+    constants: FeatureConstants,
+    last_session: int,
+) -> Artifact:
+    """Return the artifact of a gold; ``last_session`` is the index behind its training range."""
+    return _pack(settings, dataset, spec, weights, constants, last_session, role="gold")
+
+
+def pack_candidate(
+    settings: Settings,
+    dataset: Dataset,
+    spec: PolicySpec,
+    weights: Weights,
+    constants: FeatureConstants,
+    last_session: int,
+    *,
+    parent_digest: str,
+    multipliers: Multipliers | None,
+) -> Artifact:
+    """Return the artifact of a candidate, with its controller."""
+    controller = {
+        **settings.control.model_dump(mode="json"),
+        "multipliers": None if multipliers is None else list(multipliers),
+    }
+    return _pack(
+        settings,
+        dataset,
+        spec,
+        weights,
+        constants,
+        last_session,
+        role="candidate",
+        controller=controller,
+        parent_digest=parent_digest,
+    )
+
+
+def _pack(
+    settings: Settings,
+    dataset: Dataset,
+    spec: PolicySpec,
+    weights: Weights,
+    constants: FeatureConstants,
+    last_session: int,
+    **extra: Any,
+) -> Artifact:
+    return Artifact(
+        **{"controller": None, "parent_digest": None, **extra},
+        policy=spec.model_dump(mode="json"),
+        weights=dict(weights),
+        symbols=dataset.sessions.symbols,
+        interval_minutes=dataset.sessions.interval_minutes,
+        n_actions=spec.n_actions,
+        reward_version=REWARD_VERSION,
+        features=constants.as_record(),
+        regime_state=dataset.raw.regime.state_before(last_session),
+        environment=environment_record(settings),
+        data_digest=dataset.sessions.digest,
+        data_source=dataset.sessions.source,
+    )
+
+
+def unpack(folder: Path) -> Packed:
+    """Read an artifact and build its parts.
+
+    Raises:
+        ArtifactError: If anything in it is damaged or unknown.
+    """
+    loaded = read_artifact(folder)
+    artifact = loaded.artifact
+    try:
+        spec = PolicySpec.model_validate(artifact.policy)
+        constants = FeatureConstants.from_record(artifact.features)
+        rules = TradingRules.model_validate(artifact.environment["trading"])
+        regime = RegimeConfig.model_validate(artifact.environment["regime"])
+        control, multipliers = _controller(artifact.controller)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ArtifactError(f"its content is not understood ({reason})", where=str(folder)) from error
+    program = compile_program(spec, artifact.weights)
+    return Packed(loaded, spec, program, constants, regime, rules, control, multipliers)
+
+
+def unpack_for(folder: Path, settings: Settings) -> Packed:
+    """Read an artifact that must fit the market of the settings.
+
+    Raises:
+        MismatchError: If it was made for other symbols, interval, actions or reward version.
+    """
+    packed = unpack(folder)
+    ensure_matches(
+        packed.artifact,
+        symbols=settings.market.symbols,
+        interval_minutes=settings.market.interval_minutes,
+        n_actions=3 ** len(settings.market.symbols),
+        reward_version=REWARD_VERSION,
+    )
+    return packed
+
+
+def _controller(record: dict[str, Any] | None) -> tuple[ControlSettings | None, Multipliers | None]:
+    if record is None:
+        return None, None
+    settings = {name: value for name, value in record.items() if name != "multipliers"}
+    saved = record["multipliers"]
+    control = ControlSettings.model_validate(settings)
+    return control, None if saved is None else Multipliers(float(saved[0]), float(saved[1]))

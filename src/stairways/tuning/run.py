@@ -1,0 +1,662 @@
+"""The main job: from a gold policy to a judged candidate, or an honest refusal."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stairways.control.actuators import RewardActuator, TiltActuator
+from stairways.control.tilt import Multipliers
+from stairways.envs.pool import SessionPool
+from stairways.errors import ConfigError, TrainingError
+from stairways.evaluation.bootstrap import ReturnSeries
+from stairways.evaluation.improvement import rolling_100_episode_sharpe
+from stairways.learning.steering import RewardSteering, Steering, TiltSteering
+from stairways.learning.warm_start import WarmStart, warm_start
+from stairways.registry.connection import sqlite_url
+from stairways.registry.database import GateDatabase
+from stairways.registry.files import write_text_atomic
+from stairways.registry.records import CycleRecord, DriftRecord, ModelRecord, RunRecord, RunStatus
+from stairways.trading.observation import observe
+from stairways.tuning.authority import preflight
+from stairways.tuning.contest import Entrant
+from stairways.tuning.cycle import Bench, CycleResult, run_cycle
+from stairways.tuning.final import FinalJudgement, judge_finally
+from stairways.tuning.market_access import open_dataset
+from stairways.tuning.packing import Packed, pack_candidate, unpack_for
+from stairways.tuning.ranges import TuneSplit, span_of, split_tune, with_sample_ranges
+from stairways.tuning.run_folder import (
+    ARTIFACT_FOLDER,
+    CONFIG_FILE,
+    DATABASE_FILE,
+    LOG_FILE,
+    RUN_FILE,
+    Clock,
+    RunFolder,
+    RunLog,
+    Watcher,
+)
+from stairways.tuning.seeds import Stream, stream
+
+if TYPE_CHECKING:
+    from stairways.config import Settings
+    from stairways.learning.trainer import Trainer
+    from stairways.market.dataset import Dataset
+
+
+@dataclass
+class Best:
+    """The best so far, and what the run would hand on.
+
+    Attributes:
+        cycle: Cycle it comes from; 0 is gold itself.
+        returns: Its returns on the select sessions.
+        weights: Its weights; None for gold.
+        multipliers: Its multipliers.
+        score_bps: Mean net result on the select sessions.
+        improved: Whether it beat what was best before it.
+    """
+
+    cycle: int
+    returns: ReturnSeries
+    weights: dict[str, NDArray[np.float32]] | None = None
+    multipliers: Multipliers | None = None
+    score_bps: float = -np.inf
+    improved: bool = False
+
+
+@dataclass(frozen=True)
+class TuneOutcome:
+    """How a run ended.
+
+    Attributes:
+        accepted: Whether the final gate passed.
+        summary: Content of summary.json.
+        folder: The run folder.
+    """
+
+    accepted: bool
+    summary: dict[str, Any]
+    folder: Path
+
+
+class TuneRun:
+    """One run of the main job.
+
+    Args:
+        settings: Every setting, ranges included or to be filled for the sample.
+        gold: Folder of the gold artifact.
+        out: The run folder.
+        clock: Tells the time.
+        watcher: Follows the run.
+        resume: Go on with the run that stands in ``out``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        gold: Path,
+        out: Path,
+        *,
+        clock: Clock,
+        watcher: Watcher,
+        resume: bool = False,
+    ) -> None:
+        ranges = with_sample_ranges(settings, command="tune")
+        self.settings = settings.model_copy(update={"ranges": ranges})
+        self.folder = RunFolder(out)
+        self.clock = clock
+        self.watcher = watcher
+        self.resume = resume
+        self._check_steps()
+        self.gold_folder = gold
+        self.gold = unpack_for(gold, self.settings)
+        self.dataset = open_dataset(self.settings, self.gold.regime)
+        self.split = split_tune(self.dataset.sessions, _range(ranges.tune), self.settings)
+        self.test = span_of(self.dataset.sessions, _range(ranges.test), "test")
+        self.table = self.dataset.table(self.gold.constants)
+        self.market = observe(self.dataset.sessions, self.table)
+        self.log = RunLog(out / LOG_FILE, clock, watcher)
+        self.episodes: list[float] = []
+        self.episode_cycles: list[int] = []
+        self.records: list[dict[str, Any]] = []
+        self.without_improvement = 0
+        self.stopped = ""
+
+    def run(self) -> TuneOutcome:
+        """Run every cycle, then judge once, finally, on the test sessions."""
+        self.folder.create(resume=self.resume)
+        began = self.clock()
+        self._state = self._open_run(began)
+        with GateDatabase.open(self._state["database"]) as database:
+            self._start_database_run(database)
+            try:
+                outcome = self._run(database, began)
+            except BaseException as error:
+                status = RunStatus.INTERRUPTED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
+                self._finish(database, status, self._steps())
+                self.log.event("RUN", "run.stopped", reason=type(error).__name__)
+                raise
+        return outcome
+
+    def _run(self, database: GateDatabase, began: dt.datetime) -> TuneOutcome:
+        started = self._warm_start()
+        bench = self._bench(started)
+        found = preflight(bench, started, self.watcher)
+        for verdict in found.verdicts:
+            self.log.event("CONTROL", verdict.name, passed=verdict.passed, reason=verdict.reason)
+        self.log.event("CONTROL", "authority.measured", text=found.authority.text())
+        if not all(verdict.passed for verdict in found.verdicts):
+            raise TrainingError("the sign self-test failed: the loop would push the wrong way")
+        gold_tilt = bench.calibrated(self.gold.program, None)
+        trainer = self._trainer(bench, started, gold_tilt)
+        best = self._gold_as_best(bench)
+        fallback: Best | None = None
+        first = 1
+        loaded = self.folder.read_checkpoint()
+        if loaded is not None:
+            first, best, fallback = self._restore(loaded, trainer, bench)
+        for cycle in range(first, self.settings.tune.cycles + 1):
+            if self.stopped:
+                break
+            best, fallback = self._cycle(database, bench, trainer, cycle, best, fallback, gold_tilt)
+        chosen = best if best.weights is not None else fallback
+        if chosen is None:
+            raise TrainingError("no cycle was run")
+        judgement = self._judge(database, bench, chosen, gold_tilt, started)
+        return self._finish_run(database, judgement, found.as_record(), started, began)
+
+    def _cycle(
+        self,
+        database: GateDatabase,
+        bench: Bench,
+        trainer: Trainer,
+        cycle: int,
+        best: Best,
+        fallback: Best | None,
+        gold_tilt: Multipliers | None,
+    ) -> tuple[Best, Best | None]:
+        tune = self.settings.tune
+        self.log.event("CYCLE", "cycle.started", cycle=f"{cycle}/{tune.cycles}", steps=tune.steps_per_cycle)
+        self.watcher.stage(f"cycle {cycle}/{tune.cycles}", tune.steps_per_cycle)
+        start = fallback.multipliers if fallback is not None else gold_tilt
+        result = run_cycle(
+            bench,
+            trainer,
+            cycle,
+            start=start,
+            best=best.returns,
+            clock=self.clock,
+            progress=self.watcher.rollout,
+        )
+        self._note_episodes(result)
+        candidate = Best(
+            cycle=cycle,
+            returns=ReturnSeries.net(result.select.ledger),
+            weights=result.weights,
+            multipliers=result.multipliers,
+            score_bps=float(result.select.ledger.returns_ratio.mean() * 1e4),
+            improved=result.improvement.improved and result.gate.passed,
+        )
+        action = self._act_on_drift(result)
+        if candidate.improved:
+            best, self.without_improvement = candidate, 0
+        else:
+            self.without_improvement += 1
+        fallback = _better_fallback(fallback, candidate, result)
+        self._log_cycle(result, candidate.improved)
+        self._record_cycle(database, result, candidate.improved, action)
+        if not self.stopped and self._stop_early(cycle):
+            self.stopped = f"early stop: {self.without_improvement} cycles without improvement"
+        if self.stopped:
+            self.log.event("CYCLE", "run.stopped_early", cycle=cycle, reason=self.stopped)
+        self._checkpoint(trainer, cycle, best, fallback)
+        return best, fallback
+
+    def _act_on_drift(self, result: CycleResult) -> str | None:
+        if not result.drift.exceeded:
+            return None
+        if not result.gate.passed:
+            self.stopped = "drift over its threshold with a failed gate: rolled back to the best before"
+            return "rollback"
+        return "warning"
+
+    def _stop_early(self, cycle: int) -> bool:
+        tune = self.settings.tune
+        return self.without_improvement >= tune.early_stop_cycles and cycle >= tune.min_cycles
+
+    def _check_steps(self) -> None:
+        tune = self.settings.tune
+        size = tune.ppo.rollout_steps
+        if tune.steps_per_cycle % size != 0:
+            raise ConfigError(
+                f"{tune.steps_per_cycle} steps a cycle are not a multiple of a rollout of {size}",
+                where="--steps-per-cycle",
+                remedy=f"choose a multiple of {size}, or change tune.ppo.n_envs and n_steps",
+            )
+
+    def _open_run(self, began: dt.datetime) -> dict[str, Any]:
+        if self.resume:
+            state = self.folder.read_json(RUN_FILE)
+            for name, now in (
+                ("config_digest", self.settings.digest),
+                ("gold_digest", self.gold.digest),
+                ("data_digest", self.dataset.sessions.digest),
+            ):
+                if state[name] != now:
+                    raise ConfigError(
+                        f"{name} is {now[:12]}, the run was started with {str(state[name])[:12]}",
+                        where=str(self.folder.path),
+                        remedy="resume with the same settings, gold and bars",
+                    )
+            self.log.event("RUN", "run.resumed", run_id=state["run_id"])
+            return state
+        default = sqlite_url(self.folder.path.resolve().parent / DATABASE_FILE)
+        state = {
+            "run_id": uuid.uuid4().hex[:16],
+            "started_at": began.isoformat(),
+            "config_digest": self.settings.digest,
+            "gold_digest": self.gold.digest,
+            "data_digest": self.dataset.sessions.digest,
+            "database": self.settings.database or default,
+        }
+        self.folder.write_json(CONFIG_FILE, self.settings.as_record())
+        self.folder.write_json(RUN_FILE, state)
+        self.log.event(
+            "RUN", "run.started", run_id=state["run_id"], seed=self.settings.seed, data=self.market.source
+        )
+        return state
+
+    def _start_database_run(self, database: GateDatabase) -> None:
+        database.start_run(
+            RunRecord(
+                run_id=self._state["run_id"],
+                command="tune",
+                started_at=dt.datetime.fromisoformat(self._state["started_at"]),
+                seed=self.settings.seed,
+                config_digest=self.settings.digest,
+                config=self.settings.as_record(),
+                data_digest=self.dataset.sessions.digest,
+                data_source=self.dataset.sessions.source,
+                gold_digest=self.gold.digest,
+            )
+        )
+
+    def _warm_start(self) -> WarmStart:
+        started = warm_start(
+            self.gold.spec,
+            self.gold.artifact.weights,
+            self.settings.tune.regime,
+            stream(self.settings.seed, Stream.WEIGHTS),
+        )
+        self.log.event(
+            "RUN",
+            "warm_start.checked",
+            max_probability_difference=started.max_probability_difference,
+            observations=started.n_observations,
+        )
+        return started
+
+    def _bench(self, started: WarmStart) -> Bench:
+        split: TuneSplit = self.split
+        return Bench(
+            settings=self.settings,
+            gold=self.gold,
+            spec=started.spec,
+            train=self.market.select(split.train),
+            select=self.market.select(split.select),
+            shadow=self.market.select(split.shadow),
+        )
+
+    def _trainer(self, bench: Bench, started: WarmStart, gold_tilt: Multipliers | None) -> Trainer:
+        return make_trainer(bench, started, gold_tilt, self.settings)
+
+    def _gold_as_best(self, bench: Bench) -> Best:
+        run = bench.arena(bench.select, bench.decision_key).run(Entrant(self.gold.program))
+        return Best(cycle=0, returns=ReturnSeries.net(run.ledger))
+
+    def _note_episodes(self, result: CycleResult) -> None:
+        for report in result.reports:
+            for episode in report.episodes:
+                self.episodes.append(episode.return_ratio)
+                self.episode_cycles.append(result.cycle)
+
+    def _log_cycle(self, result: CycleResult, improved: bool) -> None:
+        metrics = result.metrics
+        self.log.event(
+            "CYCLE",
+            "cycle.finished",
+            cycle=result.cycle,
+            steps=result.reports[-1].steps,
+            hold_rate=metrics.hold_rate_ratio,
+            trades=metrics.trades_per_session,
+            net_bps=float(result.select.ledger.returns_ratio.mean() * 1e4),
+            drift=result.drift.relative,
+            learning_rate=result.learning_rate,
+            improved=improved,
+            reason=result.improvement.reason,
+        )
+        shadow = next(v for v in result.gate.verdicts if v.name == "shadow_replay")
+        self.log.event("SHADOW", "shadow.replayed", cycle=result.cycle, passed=shadow.passed, reason=shadow.reason)
+        self.log.event(
+            "GATE",
+            "gate.judged",
+            cycle=result.cycle,
+            passed=result.gate.passed,
+            failures=",".join(result.gate.failures()) or "none",
+        )
+
+    def _record_cycle(
+        self, database: GateDatabase, result: CycleResult, improved: bool, action: str | None
+    ) -> None:
+        run_id, now = self._state["run_id"], self.clock()
+        rolling, share = None, None
+        if self.episodes:
+            rolling, share = rolling_100_episode_sharpe(np.array(self.episodes), self.episode_cycles)
+        metrics = result.metrics
+        gain = result.improvement.relative_gain
+        database.record_cycle(
+            CycleRecord(
+                run_id=run_id,
+                cycle_id=result.cycle,
+                start_ts=result.started_at,
+                end_ts=result.ended_at,
+                sharpe=metrics.sharpe if metrics.sharpe is not None else 0.0,
+                max_dd=metrics.max_drawdown_ratio,
+                trades_per_day=metrics.trades_per_session,
+                shadow_pass=next(v for v in result.gate.verdicts if v.name == "shadow_replay").passed,
+                rel_param_drift=result.drift.relative,
+                gate_passed=result.gate.passed,
+                hold_rate=metrics.hold_rate_ratio,
+                learning_rate=result.learning_rate,
+                steps=self.settings.tune.steps_per_cycle,
+                verdicts=result.gate.verdicts,
+                created_at=now,
+                improvement_pct=None if gain is None else 100.0 * gain,
+                note=("improved; " if improved else "") + result.improvement.reason,
+                sharpe_standard_error=metrics.sharpe_standard_error,
+                rolling_100_episode_sharpe=rolling,
+                rolling_share_of_cycle=share,
+            ),
+            drift=DriftRecord(
+                run_id=run_id,
+                cycle_id=result.cycle,
+                l2_norm_drift=result.drift.l2_norm,
+                relative_drift=result.drift.relative,
+                threshold_exceeded=result.drift.exceeded,
+                mean_kl=result.drift.mean_kl,
+                equal_greedy_share=result.drift.equal_greedy_share,
+                timestamp=now,
+                action_taken=action,
+            ),
+        )
+        record = result.as_record()
+        record["rolling_100_episode_sharpe"] = rolling
+        record["rolling_share_of_cycle"] = share
+        record["improved"] = improved
+        record["drift_action"] = action
+        self.records.append(record)
+
+    def _checkpoint(self, trainer: Trainer, cycle: int, best: Best, fallback: Best | None) -> None:
+        snapshot = trainer.snapshot()
+        arrays, plain = dict(snapshot["arrays"]), dict(snapshot["plain"])
+        for name, kept in (("best", best), ("fallback", fallback)):
+            if kept is not None:
+                arrays |= {f"{name}.weights.{n}": v for n, v in (kept.weights or {}).items()}
+                arrays[f"{name}.returns"] = kept.returns.returns_ratio
+                plain[name] = {
+                    "cycle": kept.cycle,
+                    "multipliers": None if kept.multipliers is None else list(kept.multipliers),
+                    "score_bps": kept.score_bps if np.isfinite(kept.score_bps) else None,
+                    "improved": kept.improved,
+                }
+        plain |= {
+            "cycle": cycle,
+            "episodes": self.episodes,
+            "episode_cycles": self.episode_cycles,
+            "records": self.records,
+            "without_improvement": self.without_improvement,
+            "stopped": self.stopped,
+        }
+        self.folder.write_checkpoint(arrays, plain)
+
+    def _restore(
+        self, loaded: tuple[dict[str, NDArray[Any]], dict[str, Any]], trainer: Trainer, bench: Bench
+    ) -> tuple[int, Best, Best | None]:
+        arrays, plain = loaded
+        trainer.restore({"arrays": arrays, "plain": plain})
+        self.episodes, self.episode_cycles = plain["episodes"], plain["episode_cycles"]
+        self.records = plain["records"]
+        self.without_improvement, self.stopped = plain["without_improvement"], plain["stopped"]
+        kept = [_kept(name, arrays, plain, bench) for name in ("best", "fallback")]
+        if kept[0] is None:
+            raise ConfigError("the checkpoint holds no best so far", where=str(self.folder.path))
+        return int(plain["cycle"]) + 1, kept[0], kept[1]
+
+    def _judge(
+        self,
+        database: GateDatabase,
+        bench: Bench,
+        chosen: Best,
+        gold_tilt: Multipliers | None,
+        started: WarmStart,
+    ) -> FinalJudgement:
+        if chosen.weights is None:
+            raise TrainingError("the chosen cycle left no weights")
+        artifact = pack_candidate(
+            self.settings,
+            self.dataset,
+            started.spec,
+            chosen.weights,
+            self.gold.constants,
+            self.split.shadow.stop,
+            parent_digest=self.gold.digest,
+            multipliers=chosen.multipliers,
+        )
+        self.watcher.stage("final gate", 0)
+        return judge_finally(
+            database=database,
+            bench=bench,
+            dataset=self.dataset,
+            market=self.market.select(self.test),
+            part=self.test,
+            artifact=artifact,
+            cycle=chosen.cycle,
+            gold_tilt=gold_tilt,
+            gold_folder=self.gold_folder,
+            folder=self.folder.path,
+            record=self._history(chosen, started),
+            run_id=self._state["run_id"],
+            clock=self.clock,
+            log=self.log,
+        )
+
+    def _history(self, chosen: Best, started: WarmStart) -> dict[str, Any]:
+        from stairways.tuning.versions import library_versions
+
+        return {
+            "command": "tune",
+            "run_id": self._state["run_id"],
+            "seed": self.settings.seed,
+            "config_digest": self.settings.digest,
+            "gold_digest": self.gold.digest,
+            "cycle": chosen.cycle,
+            "improved_on_gold": chosen.improved,
+            "steps": self._steps(),
+            "new_parameters": list(started.new_parameters),
+            "versions": library_versions(),
+        }
+
+    def _steps(self) -> int:
+        return int(self.records[-1]["steps"]) if self.records else 0
+
+    def _finish_run(
+        self,
+        database: GateDatabase,
+        judgement: FinalJudgement,
+        preflight: dict[str, Any],
+        started: WarmStart,
+        began: dt.datetime,
+    ) -> TuneOutcome:
+        from stairways.reporting.summary import tune_summary
+
+        now = self.clock()
+        summary = tune_summary(
+            settings=self.settings,
+            market=self.market,
+            split=self.split,
+            test=self.test,
+            quality=self.dataset.quality,
+            judgement=judgement,
+            cycles=self.records,
+            preflight=preflight,
+            run={
+                "run_id": self._state["run_id"],
+                "command": "tune",
+                "seed": self.settings.seed,
+                "steps": self._steps(),
+                "wall_seconds": (now - began).total_seconds(),
+                "digest": judgement.artifact_digest,
+                "weights_digest": judgement.weights_digest,
+                "fills_digest": judgement.fills_digest,
+                "gold_digest": self.gold.digest,
+                "accepted": judgement.gate.passed,
+                "skill_proven": judgement.skill_proven,
+                "cycle": judgement.cycle,
+                "stopped": self.stopped or "all cycles were run",
+                "resumed": self.resume,
+                "warm_start_max_probability_difference": started.max_probability_difference,
+                "config_digest": self.settings.digest,
+                "database": self._state["database"],
+                "looks": judgement.looks,
+            },
+        )
+        self._write_reports(summary)
+        database.register_model(
+            ModelRecord(
+                model_id=judgement.artifact_digest,
+                model_path=str(self.folder.path / ARTIFACT_FOLDER),
+                performance=summary["candidate"],
+                role="candidate",
+                created_at=now,
+                run_id=self._state["run_id"],
+                cycle_id=judgement.cycle,
+            )
+        )
+        self._finish(database, RunStatus.FINISHED, self._steps())
+        self.log.event(
+            "GATE",
+            "run.finished",
+            accepted=judgement.gate.passed,
+            failures=",".join(judgement.gate.failures()) or "none",
+            digest=judgement.artifact_digest,
+        )
+        return TuneOutcome(judgement.gate.passed, summary, self.folder.path)
+
+    def _write_reports(self, summary: dict[str, Any]) -> None:
+        from stairways.reporting.page import summary_page
+        from stairways.tuning.run_folder import PAGE_FILE, SUMMARY_FILE
+
+        public = {name: value for name, value in summary.items() if name != "series"}
+        write_text_atomic(self.folder.path / PAGE_FILE, summary_page(summary))
+        self.folder.write_json(SUMMARY_FILE, public)
+
+    def _finish(self, database: GateDatabase, status: RunStatus, steps: int) -> None:
+        database.finish_run(self._state["run_id"], ended_at=self.clock(), status=status, steps=steps)
+
+
+def make_trainer(
+    bench: Bench, started: WarmStart, start: Multipliers | None, settings: Settings
+) -> Trainer:
+    """Return the trainer of a warm-started candidate under the settings' controller."""
+    from stairways.learning.runtime import prepare_torch
+
+    prepare_torch()
+    import torch
+
+    from stairways.learning.network import PolicyNetwork
+    from stairways.learning.trainer import Trainer
+
+    network = PolicyNetwork(started.spec, torch.Generator().manual_seed(0))
+    network.load_weights(started.weights)
+    recurrent = started.spec.kind == "lstm"
+    pool = SessionPool(
+        bench.train,
+        settings.trading,
+        settings.reward,
+        n_envs=settings.tune.ppo.n_envs,
+        seed=stream(settings.seed, Stream.ENVIRONMENTS),
+        staggered=not recurrent,
+    )
+    return Trainer(
+        network,
+        pool,
+        settings.tune.ppo,
+        make_steering(settings, bench.train.full_session_decisions, start),
+        stream(settings.seed, Stream.TRAINING),
+    )
+
+
+def make_steering(settings: Settings, full_session_decisions: int, start: Multipliers | None) -> Steering:
+    """Return the controller of a training pool."""
+    actuator, points = settings.control.actuator, settings.control.points
+    if isinstance(actuator, RewardActuator):
+        return RewardSteering(actuator, points, full_session_decisions)
+    if not isinstance(actuator, TiltActuator):
+        raise ConfigError(f"unknown actuator {actuator!r}")
+    return TiltSteering(
+        actuator,
+        points,
+        start or Multipliers(),
+        n_symbols=len(settings.market.symbols),
+        full_session_decisions=full_session_decisions,
+        long_only=settings.trading.long_only,
+    )
+
+
+def _better_fallback(kept: Best | None, candidate: Best, result: CycleResult) -> Best:
+    """Keep the best in-band cycle by its select result; an in-band one always beats one that is not."""
+    marked = replace(candidate, improved=candidate.improved)
+    if kept is None:
+        return _with_gate(marked, result.gate.passed)
+    kept_in_band = np.isfinite(kept.score_bps)
+    if not result.gate.passed:
+        return kept if kept_in_band else _with_gate(marked, passed=False)
+    return marked if not kept_in_band or candidate.score_bps > kept.score_bps else kept
+
+
+def _with_gate(candidate: Best, passed: bool) -> Best:
+    return candidate if passed else replace(candidate, score_bps=-np.inf)
+
+
+def _kept(
+    name: str, arrays: Mapping[str, NDArray[Any]], plain: Mapping[str, Any], bench: Bench
+) -> Best | None:
+    if name not in plain:
+        return None
+    prefix = f"{name}.weights."
+    weights = {n.removeprefix(prefix): v for n, v in arrays.items() if n.startswith(prefix)}
+    saved = plain[name]["multipliers"]
+    score = plain[name]["score_bps"]
+    return Best(
+        cycle=int(plain[name]["cycle"]),
+        returns=ReturnSeries(bench.select.dates, arrays[f"{name}.returns"]),
+        weights=weights or None,
+        multipliers=None if saved is None else Multipliers(float(saved[0]), float(saved[1])),
+        score_bps=-np.inf if score is None else float(score),
+        improved=bool(plain[name]["improved"]),
+    )
+
+
+def _range(dates: Any) -> Any:
+    if dates is None:
+        raise ConfigError("a session range is missing", where="options")
+    return dates
+

@@ -1,0 +1,172 @@
+"""Run folder: where a run keeps its log, its settings, its checkpoint and what it made."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stairways.errors import ArtifactError, StorageError
+from stairways.learning.trainer import RolloutReport
+from stairways.registry.files import storage_error, write_folder_atomic, write_text_atomic
+
+LOG_FILE = "training.log"
+CONFIG_FILE = "config.json"
+RUN_FILE = "run.json"
+SUMMARY_FILE = "summary.json"
+PAGE_FILE = "summary.html"
+ARTIFACT_FOLDER = "artifact"
+GOLD_FOLDER = "gold"
+CHECKPOINT_FOLDER = "checkpoint"
+DATABASE_FILE = "gate.db"
+
+Clock = Callable[[], dt.datetime]
+
+
+class Watcher(Protocol):
+    """Who follows a run while it goes: a terminal, a test, nobody."""
+
+    def stage(self, name: str, steps: int) -> None:
+        """A stage of so many steps begins; 0 steps for work without a count."""
+
+    def rollout(self, report: RolloutReport) -> None:
+        """A rollout is done."""
+
+    def event(self, word: str, name: str, fields: dict[str, Any]) -> None:
+        """Something happened that the log holds too."""
+
+
+class Silent:
+    """A watcher that watches nothing."""
+
+    def stage(self, name: str, steps: int) -> None:
+        """Do nothing."""
+
+    def rollout(self, report: RolloutReport) -> None:
+        """Do nothing."""
+
+    def event(self, word: str, name: str, fields: dict[str, Any]) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """The log of a run: one line per event, fit for ``tail -f`` and ``grep``.
+
+    Attributes:
+        path: The file.
+        clock: Tells the time.
+        watcher: Follows the events too.
+    """
+
+    path: Path
+    clock: Clock
+    watcher: Watcher
+
+    def event(self, word: str, name: str, **fields: Any) -> None:
+        """Write one line: time, a word such as CYCLE, SHADOW or GATE, the event, its fields."""
+        stamp = self.clock().isoformat(timespec="milliseconds")
+        parts = [f"{key}={_shown(value)}" for key, value in fields.items()]
+        line = " ".join([stamp, word, name, *parts])
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+        self.watcher.event(word, name, fields)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return json.dumps(text) if any(c.isspace() for c in text) or text == "" else text
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run and how to write them without leaving halves.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    def create(self, *, resume: bool) -> None:
+        """Make the folder, or check that there is a run to resume.
+
+        Raises:
+            StorageError: If a run stands there already, there is none to resume, or the folder
+                can't be written.
+        """
+        started = (self.path / RUN_FILE).exists()
+        if resume and not started:
+            raise StorageError("holds no run to resume", where=str(self.path), remedy="leave --resume away")
+        if started and not resume:
+            raise StorageError(
+                "holds a run already", where=str(self.path), remedy="add --resume or choose another --out"
+            )
+        if not started and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise StorageError("is not an empty folder", where=str(self.path), remedy="choose another --out")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON file, whole or not at all; NaN is refused."""
+        write_text_atomic(self.path / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read a JSON file of this run.
+
+        Raises:
+            StorageError: If it is missing or damaged.
+        """
+        try:
+            content = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StorageError(f"can't be read ({error})", where=str(self.path / name)) from error
+        if not isinstance(content, dict):
+            raise StorageError("is not what a run writes", where=str(self.path / name))
+        return content
+
+    def write_checkpoint(self, arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> None:
+        """Write the training state, whole or not at all; the one before stands until then."""
+        from safetensors.numpy import save
+
+        tensors = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
+        content = {"sha256": hashlib.sha256(tensors).hexdigest(), "plain": plain}
+        text = json.dumps(content, allow_nan=False)
+        files = {"arrays.safetensors": tensors, "state.json": text.encode()}
+        write_folder_atomic(self.path / CHECKPOINT_FOLDER, files, replace=True)
+
+    def read_checkpoint(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
+        """Return arrays and plain values of the last checkpoint, None before the first.
+
+        Raises:
+            ArtifactError: If it is damaged.
+        """
+        from safetensors.numpy import load
+
+        folder = self.path / CHECKPOINT_FOLDER
+        if not folder.exists():
+            return None
+        try:
+            tensors = (folder / "arrays.safetensors").read_bytes()
+            content = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"can't be read ({error})", where=str(folder)) from error
+        if hashlib.sha256(tensors).hexdigest() != content["sha256"]:
+            raise ArtifactError(
+                "its arrays are not those it was written with", where=str(folder), remedy="start a new run"
+            )
+        return load(tensors), content["plain"]
