@@ -329,22 +329,28 @@ PLAN: dict[str, Any] = {
 }
 
 
-def load_settings(path: Path | None, overrides: dict[str, Any], preset: Preset | None = None) -> Settings:
-    """Merge a preset, a YAML file and the options of the command line, in rising precedence.
+def load_settings(
+    path: Path | None,
+    overrides: dict[str, Any],
+    preset: Preset | None = None,
+    base: dict[str, Any] | None = None,
+) -> Settings:
+    """Merge what an artifact states, a preset, a YAML file and the command line's options.
 
     Args:
         path: YAML file; None for no file.
-        overrides: Nested dict of the options that were given.
+        overrides: Nested dict of the options that were given; they count most.
         preset: Preset of the command line; the file's counts without one.
+        base: Nested dict of what an artifact states; it counts least.
 
     Raises:
         ConfigError: If a key is unknown, a value is out of bounds, or the file can't be read.
     """
     content = _read_yaml(path) if path is not None else {}
     chosen = preset or content.get("preset", "default")
-    layers = [PLAN] if chosen == "plan" else []
+    layers = [base or {}, PLAN if chosen == "plan" else {}, content, overrides]
     merged: dict[str, Any] = {}
-    for layer in (*layers, content, overrides):
+    for layer in layers:
         merged = _merge(merged, layer)
     merged["preset"] = chosen
     try:

@@ -112,6 +112,7 @@ class CycleResult:
         improvement: Against the best so far.
         shadow: The shadow replay.
         reports: What training showed.
+        reward_shares: Each reward term's share of the mean absolute reward in the cycle.
         started_at: When the cycle began; ``ended_at`` likewise.
     """
 
@@ -125,6 +126,7 @@ class CycleResult:
     improvement: Improvement
     shadow: ShadowReplay
     reports: tuple[RolloutReport, ...]
+    reward_shares: dict[str, float]
     started_at: dt.datetime
     ended_at: dt.datetime
 
@@ -151,6 +153,7 @@ class CycleResult:
                 }
                 for report in self.reports
             ],
+            "reward_shares": self.reward_shares,
             "select": self.metrics.as_record(),
             "hold_rate_by_session": (self.select.ledger.holds / self.select.ledger.decisions).tolist(),
             "trades_by_session": self.select.ledger.trades.tolist(),
@@ -197,6 +200,7 @@ def run_cycle(
     """
     settings = bench.settings
     started = clock()
+    trainer.pool.output.term_sums[:] = 0.0
     reports = trainer.train(settings.tune.steps_per_cycle, progress=progress)
     weights = trainer.network.export_weights()
     drift = bench.drift(weights)
@@ -228,6 +232,7 @@ def run_cycle(
         improvement=improvement,
         shadow=shadow,
         reports=tuple(reports),
+        reward_shares=trainer.pool.reward_shares(),
         started_at=started,
         ended_at=clock(),
     )

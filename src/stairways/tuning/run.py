@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stairways.control.actuators import RewardActuator, TiltActuator
 from stairways.control.tilt import Multipliers
-from stairways.envs.pool import SessionPool
 from stairways.errors import ConfigError, TrainingError
 from stairways.evaluation.bootstrap import ReturnSeries
 from stairways.evaluation.improvement import rolling_100_episode_sharpe
-from stairways.learning.steering import RewardSteering, Steering, TiltSteering
 from stairways.learning.warm_start import WarmStart, warm_start
 from stairways.registry.connection import sqlite_url
 from stairways.registry.database import GateDatabase
@@ -44,6 +41,7 @@ from stairways.tuning.run_folder import (
     Watcher,
 )
 from stairways.tuning.seeds import Stream, stream
+from stairways.tuning.steer import make_trainer
 
 if TYPE_CHECKING:
     from stairways.config import Settings
@@ -570,55 +568,6 @@ class TuneRun:
 
     def _finish(self, database: GateDatabase, status: RunStatus, steps: int) -> None:
         database.finish_run(self._state["run_id"], ended_at=self.clock(), status=status, steps=steps)
-
-
-def make_trainer(
-    bench: Bench, started: WarmStart, start: Multipliers | None, settings: Settings
-) -> Trainer:
-    """Return the trainer of a warm-started candidate under the settings' controller."""
-    from stairways.learning.runtime import prepare_torch
-
-    prepare_torch()
-    import torch
-
-    from stairways.learning.network import PolicyNetwork
-    from stairways.learning.trainer import Trainer
-
-    network = PolicyNetwork(started.spec, torch.Generator().manual_seed(0))
-    network.load_weights(started.weights)
-    recurrent = started.spec.kind == "lstm"
-    pool = SessionPool(
-        bench.train,
-        settings.trading,
-        settings.reward,
-        n_envs=settings.tune.ppo.n_envs,
-        seed=stream(settings.seed, Stream.ENVIRONMENTS),
-        staggered=not recurrent,
-    )
-    return Trainer(
-        network,
-        pool,
-        settings.tune.ppo,
-        make_steering(settings, bench.train.full_session_decisions, start),
-        stream(settings.seed, Stream.TRAINING),
-    )
-
-
-def make_steering(settings: Settings, full_session_decisions: int, start: Multipliers | None) -> Steering:
-    """Return the controller of a training pool."""
-    actuator, points = settings.control.actuator, settings.control.points
-    if isinstance(actuator, RewardActuator):
-        return RewardSteering(actuator, points, full_session_decisions)
-    if not isinstance(actuator, TiltActuator):
-        raise ConfigError(f"unknown actuator {actuator!r}")
-    return TiltSteering(
-        actuator,
-        points,
-        start or Multipliers(),
-        n_symbols=len(settings.market.symbols),
-        full_session_decisions=full_session_decisions,
-        long_only=settings.trading.long_only,
-    )
 
 
 def _better_fallback(kept: Best | None, candidate: Best, result: CycleResult) -> Best:

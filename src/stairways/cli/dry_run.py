@@ -1,0 +1,73 @@
+"""``stairways dry-run``: a few thousand steps before a tuning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stairways.cli import options
+
+
+def dry_run(
+    gold: Annotated[
+        Path | None, typer.Option("--gold", help="Gold artifact; by default the shipped one.")
+    ] = None,
+    bars: options.Bars = None,
+    sample: options.Sample = None,
+    symbols: options.Symbols = None,
+    interval: options.Interval = None,
+    tune: Annotated[str | None, typer.Option("--tune", help="FROM:TO, session dates to tune on.")] = None,
+    seed: options.Seed = None,
+    preset: options.Preset = None,
+    actuator: Annotated[Literal["reward", "tilt"] | None, typer.Option("--actuator")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps; 5,000 by default.")] = None,
+    validate_warmstart: Annotated[
+        bool,
+        typer.Option(
+            "--validate-warmstart/--no-validate-warmstart",
+            help="Judge too whether the warm start acts exactly as gold.",
+        ),
+    ] = True,
+    config: options.Config = None,
+    strict: options.Strict = False,
+    split_table: options.Splits = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Check warm start, episodes, reward, controller and regime in a short run."""
+    from rich.console import Console
+
+    from stairways.config import load_settings
+    from stairways.errors import ConfigError
+    from stairways.reporting.terminal import TerminalWatcher, print_verdicts
+    from stairways.tuning.dry_run import dry_run as run_dry
+    from stairways.tuning.shipped import shipped_gold
+
+    overrides = options.market_overrides(
+        bars=bars,
+        sample=sample,
+        symbols=symbols,
+        interval=interval,
+        strict=strict,
+        split_table=split_table,
+    )
+    overrides |= options.given(seed=seed)
+    overrides["ranges"] = options.given(tune=tune)
+    overrides["dry_run"] = options.given(steps=steps)
+    overrides["control"] = {"actuator": {"kind": actuator}} if actuator else {}
+    settings = load_settings(config, overrides, preset)
+    if gold is None and settings.market.bars is not None:
+        raise ConfigError("--gold is missing: the shipped gold is for the sample market only")
+    console = Console(stderr=as_json)
+    with TerminalWatcher(console, settings) as watcher:
+        outcome = run_dry(
+            settings, gold or shipped_gold(), watcher=watcher, validate_warm_start=validate_warmstart
+        )
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(outcome.as_record(), indent=2, allow_nan=False))
+    else:
+        print_verdicts(console, outcome.as_record()["verdicts"])
+    return 0 if outcome.passed else 1

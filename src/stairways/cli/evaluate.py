@@ -1,0 +1,67 @@
+"""``stairways evaluate``: judge any artifact on any sessions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stairways.cli import options
+
+
+def evaluate(
+    artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
+    sessions: Annotated[str, typer.Option("--sessions", help="FROM:TO, session dates to judge.")],
+    bars: options.Bars = None,
+    sample: options.Sample = None,
+    symbols: options.Symbols = None,
+    interval: options.Interval = None,
+    gold: Annotated[
+        Path | None, typer.Option("--gold", help="Its gold; by default the one beside it, or the shipped one.")
+    ] = None,
+    mode: options.Mode = None,
+    seed: options.Seed = None,
+    fills: Annotated[Path | None, typer.Option("--fills", help="Write every fill to this CSV.")] = None,
+    nav: Annotated[Path | None, typer.Option("--nav", help="Write the NAV at each bar's end.")] = None,
+    config: options.Config = None,
+    strict: options.Strict = False,
+    split_table: options.Splits = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Judge an artifact as it is deployed, beside its gold and the baselines."""
+    from stairways.cli.clock import utc_now
+    from stairways.config import load_settings
+    from stairways.evaluation.exports import fills_csv, nav_csv
+    from stairways.registry.files import write_text_atomic
+    from stairways.tuning.evaluate import POLICY, settings_base
+    from stairways.tuning.evaluate import evaluate as judge
+
+    overrides = options.market_overrides(
+        bars=bars,
+        sample=sample,
+        symbols=symbols,
+        interval=interval,
+        strict=strict,
+        split_table=split_table,
+    )
+    overrides |= options.given(seed=seed)
+    overrides["ranges"] = {"sessions": sessions}
+    overrides["control"] = options.given(mode=mode)
+    settings = load_settings(config, overrides, base=settings_base(artifact))
+    result = judge(artifact, settings, gold=gold, clock=utc_now)
+    if fills is not None:
+        write_text_atomic(fills, fills_csv(result.replays[POLICY]))
+    if nav is not None:
+        write_text_atomic(nav, nav_csv(result.replays[POLICY]))
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(result.record, indent=2, allow_nan=False))
+    else:
+        from rich.console import Console
+
+        from stairways.reporting.terminal import print_evaluation
+
+        print_evaluation(Console(), result.record)
+    return 0 if result.gate.passed else 1

@@ -1,0 +1,61 @@
+"""``stairways gold``: train a gold policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from stairways.cli import options
+
+app = typer.Typer(help="Make gold policies.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Make gold policies."""
+
+
+@app.command("train")
+def train(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the artifact.")],
+    bars: options.Bars = None,
+    sample: options.Sample = None,
+    symbols: options.Symbols = None,
+    interval: options.Interval = None,
+    train: Annotated[str | None, typer.Option("--train", help="FROM:TO, session dates.")] = None,
+    test: Annotated[str | None, typer.Option("--test", help="FROM:TO, kept for gold's record.")] = None,
+    seed: options.Seed = None,
+    policy: Annotated[Literal["mlp", "lstm"] | None, typer.Option("--policy")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Learning steps at most.")] = None,
+    preset: options.Preset = None,
+    config: options.Config = None,
+    strict: options.Strict = False,
+    split_table: options.Splits = None,
+) -> int:
+    """Train a gold: it learns first and is made to over-hold last."""
+    from rich.console import Console
+
+    from stairways.cli.clock import utc_now
+    from stairways.config import load_settings
+    from stairways.reporting.terminal import TerminalWatcher, print_gold
+    from stairways.tuning.gold import GoldTraining
+
+    overrides = options.market_overrides(
+        bars=bars,
+        sample=sample,
+        symbols=symbols,
+        interval=interval,
+        strict=strict,
+        split_table=split_table,
+    )
+    overrides |= options.given(seed=seed)
+    overrides["ranges"] = options.given(train=train, test=test)
+    overrides["gold"] = options.given(policy=policy, steps=steps)
+    settings = load_settings(config, overrides, preset)
+    console = Console()
+    with TerminalWatcher(console) as watcher:
+        outcome = GoldTraining(settings, out, clock=utc_now, watcher=watcher).run()
+    print_gold(console, outcome.record, outcome.digest, outcome.folder)
+    return 0 if outcome.accepted else 1

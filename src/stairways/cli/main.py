@@ -1,0 +1,73 @@
+"""The ``stairways`` command."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import typer
+
+from stairways import __version__
+from stairways.cli import bars, dry_run, evaluate, gold, tune
+
+PASSED, REFUSED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+app = typer.Typer(
+    name="stairways",
+    help="Bring a trained trading policy into its behavioural band, and prove every step.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(bars.app, name="bars")
+app.add_typer(gold.app, name="gold")
+app.command("dry-run")(dry_run.dry_run)
+app.command("tune")(tune.tune)
+app.command("evaluate")(evaluate.evaluate)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: bool = typer.Option(False, "--version", help="Show the version and exit."),
+) -> None:
+    if version:
+        typer.echo(f"stairways {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line: 0 passed, 1 the gate refused, 2 bad input, 130 interrupted."""
+    for name in THREAD_SETTINGS:
+        os.environ.setdefault(name, "1")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit status; every error is one line on standard error."""
+    from stairways.errors import InputError, StairwaysError
+
+    try:
+        result = app(arguments, standalone_mode=False)
+    except StairwaysError as error:
+        _complain(error.line())
+        return BAD_INPUT if isinstance(error, InputError) else REFUSED
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("interrupted; what was finished stands, add --resume to go on with a tuning")
+        return INTERRUPTED
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+        _complain(f"{error.filename or 'a file'}: {reason}; nothing half-written was left behind")
+        return BAD_INPUT
+    except Exception as error:
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        _complain(f"{message()}; see stairways --help")
+        return BAD_INPUT
+    return result if isinstance(result, int) else PASSED
+
+
+def _complain(line: str) -> None:
+    typer.echo(f"stairways: {' '.join(line.split())}", err=True)

@@ -1,0 +1,77 @@
+"""Options that several commands share, the same words everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file with any of the settings.")]
+Bars = Annotated[
+    Path | None, typer.Option("--bars", help="Folder of Parquet or CSV bars, found by content.")
+]
+Sample = Annotated[
+    str | None,
+    typer.Option(
+        "--sample",
+        help="Synthetic market: planted, planted-hard, noise, 2022_bear_market, 2023_bull_market, "
+        "2024_choppy_market; NAME:SEED for another seed.",
+    ),
+]
+Symbols = Annotated[
+    str | None, typer.Option("--symbols", help="Two or three symbols, such as NVDA,MSFT: the order of the legs.")
+]
+Interval = Annotated[str | None, typer.Option("--interval", help="Length of a bar: 1min or 5min.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse bars with sessions that would have to be dropped.")
+]
+Splits = Annotated[
+    Path | None, typer.Option("--split-table", help="CSV of splits: symbol,date,ratio.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Run seed; every stream comes from it.")]
+Mode = Annotated[str | None, typer.Option("--mode", help="Deployment mode: sampled or greedy.")]
+Preset = Annotated[
+    Literal["default", "plan"] | None,
+    typer.Option("--preset", help="plan: controller, targets and shadow rule exactly as the plan has them."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def market_overrides(
+    *,
+    bars: Path | None,
+    sample: str | None,
+    symbols: str | None,
+    interval: str | None,
+    strict: bool = False,
+    split_table: Path | None = None,
+) -> dict[str, Any]:
+    """Return the market settings that were given on the command line.
+
+    Raises:
+        ConfigError: If both a folder and a sample are named, or symbols are empty.
+    """
+    from stairways.errors import ConfigError
+
+    if bars is not None and sample is not None:
+        raise ConfigError("--bars and --sample exclude each other", remedy="name one of them")
+    market: dict[str, Any] = {}
+    if bars is not None:
+        market["bars"] = str(bars)
+    if sample is not None:
+        market |= {"sample": sample, "bars": None}
+    if symbols is not None:
+        market["symbols"] = tuple(part.strip() for part in symbols.split(","))
+    if interval is not None:
+        market["interval"] = interval
+    if strict:
+        market["strict"] = True
+    if split_table is not None:
+        market["split_table"] = str(split_table)
+    return {"market": market} if market else {}
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Return the values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,99 @@
+"""``stairways tune``: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from stairways.cli import options
+
+
+def tune(
+    out: Annotated[Path, typer.Option("--out", help="Run folder.")],
+    gold: Annotated[
+        Path | None, typer.Option("--gold", help="Gold artifact; by default the shipped one.")
+    ] = None,
+    bars: options.Bars = None,
+    sample: options.Sample = None,
+    symbols: options.Symbols = None,
+    interval: options.Interval = None,
+    tune: Annotated[str | None, typer.Option("--tune", help="FROM:TO, session dates to tune on.")] = None,
+    test: Annotated[str | None, typer.Option("--test", help="FROM:TO, unseen sessions.")] = None,
+    seed: options.Seed = None,
+    preset: options.Preset = None,
+    actuator: Annotated[
+        Literal["reward", "tilt"] | None, typer.Option("--actuator", help="What the controller drives.")
+    ] = None,
+    mode: options.Mode = None,
+    cycles: Annotated[int | None, typer.Option("--cycles", min=1, help="Cycles at most.")] = None,
+    steps_per_cycle: Annotated[int | None, typer.Option("--steps-per-cycle", min=1)] = None,
+    early_stop_threshold: Annotated[
+        float | None, typer.Option("--early-stop-threshold", help="Least relative gain of the Sharpe ratio.")
+    ] = None,
+    shadow_replay_days: Annotated[
+        int | None, typer.Option("--shadow-replay-days", min=1, help="Last sessions, never trained on.")
+    ] = None,
+    database: Annotated[
+        str | None, typer.Option("--database", help="URL of gate.db; by default beside the run folder.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    config: options.Config = None,
+    strict: options.Strict = False,
+    split_table: options.Splits = None,
+) -> int:
+    """Tune a gold policy into its band and judge every cycle.
+
+    Without --gold and --bars it tunes the shipped gold on the synthetic sample market.
+    """
+    from rich.console import Console
+
+    from stairways.cli.clock import utc_now
+    from stairways.config import load_settings
+    from stairways.errors import ConfigError
+    from stairways.reporting.terminal import TerminalWatcher, print_outcome
+    from stairways.tuning.run import TuneRun
+    from stairways.tuning.shipped import shipped_gold
+
+    overrides = options.market_overrides(
+        bars=bars,
+        sample=sample,
+        symbols=symbols,
+        interval=interval,
+        strict=strict,
+        split_table=split_table,
+    )
+    overrides |= options.given(seed=seed, database=database)
+    overrides["ranges"] = options.given(tune=tune, test=test)
+    overrides["tune"] = tune_overrides(cycles, steps_per_cycle, early_stop_threshold, shadow_replay_days)
+    overrides["control"] = options.given(mode=mode) | ({"actuator": {"kind": actuator}} if actuator else {})
+    settings = load_settings(config, overrides, preset)
+    if gold is None and settings.market.bars is not None:
+        raise ConfigError(
+            "--gold is missing: the shipped gold is for the sample market only",
+            remedy="train one with `stairways gold train --bars ...`",
+        )
+    console = Console()
+    with TerminalWatcher(console, settings) as watcher:
+        run = TuneRun(
+            settings, gold or shipped_gold(), out, clock=utc_now, watcher=watcher, resume=resume
+        )
+        outcome = run.run()
+    print_outcome(console, outcome.summary, outcome.folder)
+    return 0 if outcome.accepted else 1
+
+
+def tune_overrides(
+    cycles: int | None,
+    steps_per_cycle: int | None,
+    early_stop_threshold: float | None,
+    shadow_replay_days: int | None,
+) -> dict[str, Any]:
+    """Return the cycle settings that were given."""
+    overrides = options.given(
+        cycles=cycles, steps_per_cycle=steps_per_cycle, shadow_replay_days=shadow_replay_days
+    )
+    if early_stop_threshold is not None:
+        overrides["improvement"] = {"improvement_threshold": early_stop_threshold}
+    return overrides

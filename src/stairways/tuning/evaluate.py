@@ -1,0 +1,271 @@
+"""Evaluate: judge any artifact on any sessions, as it is deployed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stairways.control.actuators import TiltActuator
+from stairways.control.setpoints import SetPoints
+from stairways.control.tilt import Multipliers
+from stairways.errors import ArtifactError, ConfigError
+from stairways.evaluation.baselines import uniform
+from stairways.evaluation.calibration import calibrate
+from stairways.evaluation.evidence import ALL_HOLD, GOLD, RANDOM, Evidence
+from stairways.evaluation.gates import JUDGES, SKILL_NAMES
+from stairways.evaluation.replay import Replay, TiltLoop
+from stairways.evaluation.verdicts import GateResult
+from stairways.learning.drift import measure_drift
+from stairways.reporting.summary import describe_data, describe_range
+from stairways.trading.metrics import measure
+from stairways.trading.observation import observe
+from stairways.tuning.contest import Arena, Entrant, compare, mean_hold_target, scripted_baselines
+from stairways.tuning.market_access import open_dataset
+from stairways.tuning.packing import Packed, unpack, unpack_for
+from stairways.tuning.ranges import span_of
+from stairways.tuning.run_folder import GOLD_FOLDER
+from stairways.tuning.seeds import Stream, key, stream
+from stairways.tuning.shipped import shipped_gold
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from stairways.config import Settings
+    from stairways.evaluation.verdicts import Verdict
+    from stairways.market.dataset import Dataset
+    from stairways.trading.observation import ObservedMarket
+
+CALIBRATION_SESSIONS = 240
+LEAST_CALIBRATION_SESSIONS = 20
+POLICY = "policy"
+JUDGED = ("hold_rate", "trades_per_session", "session_trades_band", "intraday_drawdown")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What an artifact did on the sessions asked for.
+
+    Attributes:
+        packed: The artifact.
+        replays: What it and every reference did; the artifact under ``policy``.
+        gate: The verdicts.
+        record: Everything as plain JSON types.
+    """
+
+    packed: Packed
+    replays: dict[str, Replay]
+    gate: GateResult
+    record: dict[str, Any]
+
+
+def settings_base(folder: Path) -> dict[str, Any]:
+    """Return what an artifact says of its market, its rules and its controller, as settings."""
+    packed = unpack(folder)
+    artifact = packed.artifact
+    control = None if packed.control is None else packed.control.model_dump(mode="json")
+    base: dict[str, Any] = {
+        "market": {
+            "symbols": list(artifact.symbols),
+            "interval": f"{artifact.interval_minutes}min",
+            "regime": packed.regime.model_dump(mode="json"),
+        },
+        "trading": packed.rules.model_dump(mode="json"),
+    }
+    seed = packed.loaded.record.get("seed")
+    return base | ({"control": control} if control else {}) | ({"seed": seed} if seed is not None else {})
+
+
+def evaluate(
+    folder: Path, settings: Settings, *, gold: Path | None, clock: Callable[[], dt.datetime]
+) -> Evaluation:
+    """Lead an artifact, its gold and the baselines through sessions and judge it.
+
+    Args:
+        folder: The artifact.
+        settings: Market, sessions, mode and seed.
+        gold: Folder of its gold; by default the one beside it in its run folder, or the shipped one,
+            if the digest is the one the artifact names.
+        clock: Tells the time.
+    """
+    began = clock()
+    packed = unpack_for(folder, settings)
+    if settings.ranges.sessions is None:
+        raise ConfigError("--sessions FROM:TO is missing", remedy="name the session dates, both ends included")
+    dataset = open_dataset(settings, packed.regime)
+    part = span_of(dataset.sessions, settings.ranges.sessions, "sessions")
+    everything = observe(dataset.sessions, dataset.table(packed.constants))
+    market = everything.select(part)
+    arena = Arena(market, settings.trading, settings.control.mode, key(settings.seed, Stream.DECISIONS))
+    parent = _parent(packed, folder, gold)
+    replays = _run(arena, packed, parent, dataset, everything, part)
+    evidence = _evidence(replays, packed, parent, settings, market)
+    gate = _judge(evidence, settings)
+    record = _record(packed, replays, gate, evidence, settings, everything, part, dataset)
+    record["run"]["wall_seconds"] = (clock() - began).total_seconds()
+    return Evaluation(packed, replays, gate, record)
+
+
+def _parent(packed: Packed, folder: Path, given: Path | None) -> Packed | None:
+    wanted = packed.artifact.parent_digest
+    if wanted is None:
+        return None
+    if given is not None:
+        parent = unpack(given)
+        if parent.digest != wanted:
+            raise ArtifactError(
+                f"has digest {parent.digest[:12]}, the artifact was made from {wanted[:12]}",
+                where=f"--gold {given}",
+            )
+        return parent
+    for place in (folder.resolve().parent / GOLD_FOLDER, shipped_gold()):
+        if place.is_dir():
+            parent = unpack(place)
+            if parent.digest == wanted:
+                return parent
+    return None
+
+
+def _run(
+    arena: Arena,
+    packed: Packed,
+    parent: Packed | None,
+    dataset: Dataset,
+    everything: ObservedMarket,
+    part: slice,
+) -> dict[str, Replay]:
+    entrants = {POLICY: Entrant(packed.program, packed.loop())}
+    if parent is not None:
+        entrants[GOLD] = Entrant(parent.program)
+    entrants |= scripted_baselines(arena.market, dataset, part, arena.rules)
+    replays = arena.run_all(entrants)
+    points, actuator = _turnover(packed, replays[POLICY])
+    before = everything.select(_calibration_part(part))
+    for name, program in (
+        (RANDOM, uniform(arena.market.n_symbols)),
+        ("tilted_gold", None if parent is None else parent.program),
+    ):
+        if program is not None:
+            loop = TiltLoop(actuator, actuator.live, points, Multipliers())
+            start = calibrate(
+                before, program, arena.rules, loop, mode=arena.mode, run_seed=arena.decision_key
+            )
+            running = TiltLoop(actuator, actuator.live, points, start)
+            replays[name] = arena.run(Entrant(program, running))
+    return replays
+
+
+def _calibration_part(part: slice) -> slice:
+    """Return the sessions before a range; the range itself where there are too few before it.
+
+    Only baselines are calibrated here, to an equal turnover; nothing they learn can flatter the policy.
+    """
+    first = max(0, part.start - CALIBRATION_SESSIONS)
+    return slice(first, part.start) if part.start - first >= LEAST_CALIBRATION_SESSIONS else part
+
+
+def _turnover(packed: Packed, run: Replay) -> tuple[SetPoints, TiltActuator]:
+    loop = packed.loop()
+    if loop is not None:
+        return loop.points, loop.actuator
+    held = float(run.ledger.holds.sum() / run.ledger.decisions.sum())
+    points = SetPoints(
+        hold_rate_ratio=min(0.999, max(0.001, held)),
+        lowest_hold_rate_ratio=0.0,
+        highest_hold_rate_ratio=1.0,
+        trades_per_session=float(run.ledger.trades.mean()),
+    )
+    return points, TiltActuator()
+
+
+def _evidence(
+    replays: dict[str, Replay],
+    packed: Packed,
+    parent: Packed | None,
+    settings: Settings,
+    market: ObservedMarket,
+) -> Evidence:
+    references = {GOLD: GOLD, RANDOM: RANDOM, ALL_HOLD: ALL_HOLD, "tilted_gold": "tilted_gold"}
+    comparisons = compare(
+        replays,
+        POLICY,
+        references,
+        confidence=settings.gate.confidence,
+        seed=stream(settings.seed, Stream.BOOTSTRAP, 0),
+    )
+    drift = None
+    if parent is not None:
+        drift = measure_drift(
+            packed.spec,
+            packed.artifact.weights,
+            parent.spec,
+            parent.artifact.weights,
+            _rows(market),
+            settings.gate.drift_threshold_ratio,
+        ).relative
+    return Evidence(
+        ledger=replays[POLICY].ledger,
+        hold_target_ratio=mean_hold_target(settings.control.points, replays[POLICY]),
+        comparisons=comparisons,
+        drift_ratio=drift,
+    )
+
+
+def _rows(market: ObservedMarket) -> NDArray[np.float32]:
+    return market.rows[:, :: max(1, market.rows.shape[1] // 8)].reshape(-1, market.rows.shape[2])
+
+
+def _judge(evidence: Evidence, settings: Settings) -> GateResult:
+    gate = settings.resolved_gate()
+    names = [*JUDGED, *SKILL_NAMES]
+    if evidence.drift_ratio is not None:
+        names += ["parameter_drift", "tuning_adds"]
+    verdicts: list[Verdict] = [JUDGES[name](evidence, gate) for name in names]
+    required = JUDGED + (SKILL_NAMES if gate.require_skill else ())
+    if evidence.drift_ratio is not None:
+        required += ("parameter_drift",)
+    return GateResult(tuple(verdicts), required)
+
+
+def _record(
+    packed: Packed,
+    replays: dict[str, Replay],
+    gate: GateResult,
+    evidence: Evidence,
+    settings: Settings,
+    everything: ObservedMarket,
+    part: slice,
+    dataset: Dataset,
+) -> dict[str, Any]:
+    n_actions = packed.artifact.n_actions
+    metrics = {n: measure(r.ledger, n_actions=n_actions).as_record() for n, r in replays.items()}
+    skill = [v for v in gate.verdicts if v.name in SKILL_NAMES]
+    proven = all(v.passed for v in skill)
+    role = packed.artifact.role
+    record: dict[str, Any] = {
+        "data": {
+            **describe_data(everything, part, dataset.quality),
+            "ranges": {"sessions": describe_range(everything, part)},
+        },
+        "policy": {"role": role, **metrics[POLICY]},
+        "gold": metrics[POLICY] if role == "gold" else metrics.get(GOLD),
+        "candidate": metrics[POLICY] if role == "candidate" else None,
+        "baselines": {n: m for n, m in metrics.items() if n not in (POLICY, GOLD)},
+        "comparisons": {n: pair.as_record() for n, pair in evidence.comparisons.items()},
+        "verdicts": [verdict.as_record() for verdict in gate.verdicts],
+        "required": list(gate.required),
+        "run": {
+            "command": "evaluate",
+            "seed": settings.seed,
+            "steps": packed.loaded.record.get("steps", 0),
+            "digest": packed.digest,
+            "weights_digest": packed.artifact.weights_digest,
+            "fills_digest": replays[POLICY].digest,
+            "accepted": gate.passed,
+            "skill_proven": proven,
+        },
+    }
+    return record
