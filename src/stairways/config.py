@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -115,7 +116,7 @@ class RangeSettings(Part):
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         named = [(n, getattr(self, n)) for n in ("train", "tune", "test") if getattr(self, n) is not None]
-        for (name, before), (other, after) in zip(named, named[1:], strict=False):
+        for (name, before), (other, after) in pairwise(named):
             if after.first <= before.last:
                 raise ValueError(
                     f"--{name} {before} and --{other} {after} must be disjoint and in this order"

@@ -2,78 +2,72 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from builders import random_sessions
 
+from markets import random_market
 from stairways.control.actuators import TiltActuator
 from stairways.control.setpoints import SetPoints
 from stairways.control.tilt import Multipliers
-from stairways.envs.pool import SessionPool
+from stairways.envs.pool import EPISODE_RETURN, SessionPool
 from stairways.envs.reward import RewardConfig
 from stairways.learning.network import PolicyNetwork
 from stairways.learning.ppo_config import PPOConfig
 from stairways.learning.steering import NoSteering, Steering, TiltSteering
 from stairways.learning.trainer import Trainer
-from stairways.market.sessions import Sessions
 from stairways.policies.spec import PolicySpec
-from stairways.trading.observation import ObservedMarket, n_inputs, position_columns
+from stairways.trading.observation import ObservedMarket, n_inputs
 from stairways.trading.rules import TradingRules
 
+UNTILTED = Multipliers()
 FAST = {"n_envs": 8, "n_steps": 24, "minibatch": 96, "epochs": 2}
 """Settings of a trainer that takes a moment: a rollout of 192 steps."""
-
-
-def market_of(sessions: Sessions, rows: np.ndarray, score: np.ndarray) -> ObservedMarket:
-    """Return a market with given observations ``(n_sessions, max_bars, n_inputs)`` and scores."""
-    return ObservedMarket(
-        symbols=sessions.symbols,
-        interval_minutes=sessions.interval_minutes,
-        dates=sessions.dates,
-        open_utc=sessions.open_utc,
-        n_bars=sessions.n_bars,
-        open=sessions.open,
-        close=sessions.close,
-        volume=sessions.volume,
-        rows=rows,
-        score=score,
-        neutral=np.zeros(score.shape, np.bool_),
-        data_digest=sessions.digest,
-        source=sessions.source,
-    )
 
 
 def noise_market(
     seed: int, n_sessions: int = 12, interval_minutes: int = 15, n_symbols: int = 2
 ) -> ObservedMarket:
     """Return random walks whose observations and regime scores are noise; one half day among them."""
-    sessions = random_sessions(seed, n_sessions, n_symbols, interval_minutes, half_days=(1,))
-    rng = np.random.default_rng(seed)
-    shape = (n_sessions, sessions.max_bars)
-    rows = np.clip(rng.standard_normal((*shape, n_inputs(n_symbols))), -5, 5).astype(np.float32)
-    rows[:, :, position_columns(n_symbols)] = 0.0
-    return market_of(sessions, rows, np.clip(rng.standard_normal(shape), -3, 3))
+    return random_market(seed, n_sessions, n_symbols, interval_minutes, half_days=(1,))
 
 
-def drifting_market(seed: int, *, shown_bars: int, drift: float = 2e-3, n_sessions: int = 40) -> ObservedMarket:
-    """Return sessions of 39 bars in which the first symbol drifts without noise, up or down.
+def drifting_market(seed: int, *, shown_bars: int, n_sessions: int = 60) -> ObservedMarket:
+    """Return sessions of 26 bars in which the first symbol moves by 20 bp a bar, without noise.
 
-    The sign of a session's drift stands in the first input during the first ``shown_bars`` bars; all
-    the other inputs are 0, but for the time of day in the second. The second symbol stands still.
+    It goes one way in the first half of a session and one way in the second, four combinations in
+    random order. Both ways stand in the first two inputs during the first ``shown_bars`` bars, the
+    time of day in the third; all others are 0. The second symbol stands still.
     """
-    sessions = random_sessions(seed, n_sessions, 2, 10, filled_ratio=0.0)
-    signs = np.where(np.random.default_rng(seed).permutation(n_sessions) % 2 == 0, 1.0, -1.0)
-    bars = np.arange(sessions.max_bars)
-    close, open_ = np.full(sessions.close.shape, 100.0), np.full(sessions.close.shape, 100.0)
-    close[:, :, 0] *= np.exp(drift * signs[:, None] * bars)
-    open_[:, 1:, 0] = close[:, :-1, 0]
-    rows = np.zeros((n_sessions, len(bars), n_inputs(2)), np.float32)
-    rows[:, :shown_bars, 0] = signs[:, None]
-    rows[:, :, 1] = np.linspace(-1.0, 1.0, len(bars))
-    market = market_of(sessions, rows, np.zeros(rows.shape[:2]))
-    return ObservedMarket(**{**vars(market), "open": open_, "close": close})
+    market = random_market(seed, n_sessions, interval_minutes=15)
+    n_bars = market.full_session_decisions + 1
+    ways = np.random.default_rng(seed).permutation(n_sessions) % 4
+    ways = np.stack([ways % 2, ways // 2], axis=1) * 2.0 - 1.0
+    moves = 2e-3 * np.repeat(ways, n_bars // 2, axis=1)
+    prices = np.full((n_sessions, n_bars + 1, 2), 100.0)
+    prices[:, 1:, 0] *= np.exp(np.cumsum(moves, axis=1))
+    rows = np.zeros((n_sessions, n_bars, n_inputs(2)), np.float32)
+    rows[:, :shown_bars, :2] = ways[:, None]
+    rows[:, :, 2] = np.linspace(-1.0, 1.0, n_bars)
+    return replace(
+        market,
+        open=prices[:, :-1].copy(),
+        close=prices[:, 1:].copy(),
+        rows=rows,
+        score=np.zeros_like(market.score),
+    )
+
+
+def best_return_ratio(market: ObservedMarket) -> float:
+    """Return the mean session return of an account that knows the next bar of the first symbol."""
+    pool = SessionPool(market, TradingRules(), RewardConfig(), n_envs=200, seed=np.random.SeedSequence(0))
+    for _ in range(market.full_session_decisions):
+        session, bar = pool.state.session, pool.state.bar
+        rises = market.close[session, bar + 1, 0] > market.open[session, bar + 1, 0]
+        pool.step(3 * np.where(rises, 2, 0) + 1)
+    return float(pool.output.episodes[:, EPISODE_RETURN].mean())
 
 
 def network_of(spec: PolicySpec, seed: int = 0, *, action_gain: float = 1.0) -> PolicyNetwork:
@@ -95,7 +89,7 @@ def lstm_spec(**more: Any) -> PolicySpec:
 
 
 def tilt_steering(
-    market: ObservedMarket, start: Multipliers = Multipliers(), points: SetPoints | None = None, **more: Any
+    market: ObservedMarket, start: Multipliers = UNTILTED, points: SetPoints | None = None, **more: Any
 ) -> TiltSteering:
     """Return the tilt with its training gains."""
     return TiltSteering(

@@ -18,7 +18,7 @@ def evaluate(
     symbols: options.Symbols = None,
     interval: options.Interval = None,
     gold: Annotated[
-        Path | None, typer.Option("--gold", help="Its gold; by default the one beside it, or the shipped one.")
+        Path | None, typer.Option("--gold", help="Its gold; by default the one beside it or shipped.")
     ] = None,
     mode: options.Mode = None,
     seed: options.Seed = None,

@@ -8,9 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with any of the settings.")]
-Bars = Annotated[
-    Path | None, typer.Option("--bars", help="Folder of Parquet or CSV bars, found by content.")
-]
+Bars = Annotated[Path | None, typer.Option("--bars", help="Folder of Parquet or CSV bars, found by content.")]
 Sample = Annotated[
     str | None,
     typer.Option(
@@ -20,15 +18,13 @@ Sample = Annotated[
     ),
 ]
 Symbols = Annotated[
-    str | None, typer.Option("--symbols", help="Two or three symbols, such as NVDA,MSFT: the order of the legs.")
+    str | None, typer.Option("--symbols", help="Two or three symbols in the order of the legs: NVDA,MSFT.")
 ]
 Interval = Annotated[str | None, typer.Option("--interval", help="Length of a bar: 1min or 5min.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse bars with sessions that would have to be dropped.")
 ]
-Splits = Annotated[
-    Path | None, typer.Option("--split-table", help="CSV of splits: symbol,date,ratio.")
-]
+Splits = Annotated[Path | None, typer.Option("--split-table", help="CSV of splits: symbol,date,ratio.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Run seed; every stream comes from it.")]
 Mode = Annotated[str | None, typer.Option("--mode", help="Deployment mode: sampled or greedy.")]
 Preset = Annotated[

@@ -76,9 +76,7 @@ def tune(
         )
     console = Console()
     with TerminalWatcher(console, settings) as watcher:
-        run = TuneRun(
-            settings, gold or shipped_gold(), out, clock=utc_now, watcher=watcher, resume=resume
-        )
+        run = TuneRun(settings, gold or shipped_gold(), out, clock=utc_now, watcher=watcher, resume=resume)
         outcome = run.run()
     print_outcome(console, outcome.summary, outcome.folder)
     return 0 if outcome.accepted else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from stairways.control.lanes import SlowLane, SlowState, proportional
@@ -56,7 +57,12 @@ class DualLaneController:
 
         Returns:
             Bonus per hold decision in the unit of ``base_hold_bonus``.
+
+        Raises:
+            ConfigError: If the error or the multiplier is not finite; the lanes stay as they were.
         """
+        if not (math.isfinite(hold_error) and math.isfinite(market_mult)):
+            raise ConfigError(f"hold error {hold_error} and market multiplier {market_mult} must be finite")
         fast = proportional(self.kp_fast, hold_error, market_mult)
         self.state = self._slow_lane().advance(self.state, hold_error)
         bonus = self.base_hold_bonus * (1 + fast + self.state.adjustment)

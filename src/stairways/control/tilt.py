@@ -28,6 +28,9 @@ class Multipliers(NamedTuple):
     trade: float = 0.0
 
 
+UNTILTED = Multipliers()
+
+
 def tilt_state(start: Multipliers) -> NDArray[np.float64]:
     """Return the state of a loop that starts at given multipliers, ``(TILT_STATE,)`` float64."""
     state = np.zeros(TILT_STATE)

@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import InvalidAction, ResetNeeded
 from numpy.typing import NDArray
 
 from stairways.envs.reward import TERMS, RewardConfig, reward_terms
@@ -59,6 +60,7 @@ class TradingEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         self.session = 0
         self.bar = 0
         self._previous: int | None = None
+        self._running = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -77,7 +79,8 @@ class TradingEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
             raise RangeError(f"session {session} is not in 0..{len(self.market) - 1}")
         if not options.get("keep_account", False):
             self.account = Account(self.rules, self.market.n_symbols)
-        self.session, self.bar, self._previous = session, 0, None
+        self.session, self.bar, self._previous = int(session), 0, None
+        self._running = True
         return self._observation(), {"date": str(self.market.dates[session])}
 
     def step(
@@ -89,8 +92,16 @@ class TradingEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
             Observation at the next bar's close; reward in bp of NAV; terminated at the session's
             last bar; truncated, always False; and an info with the ``fills``, ``nav_usd``,
             ``held``, ``orders`` and ``reward_terms`` of the decision.
+
+        Raises:
+            InvalidAction: If the action is not one of the action space.
+            ResetNeeded: Before the first reset and after a session's end.
         """
+        if not self._running:
+            raise ResetNeeded("no session is open: call reset first")
         chosen = int(action)
+        if not 0 <= chosen < self.action_space.n:
+            raise InvalidAction(f"action {chosen} is not in 0..{self.action_space.n - 1}")
         closes = self._at("close", self.bar)
         nav_before = self.account.nav_usd(closes)
         fills = self._trade(chosen, closes)
@@ -103,6 +114,7 @@ class TradingEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         terms = np.zeros(len(TERMS))
         reward = self._reward(chosen, nav_before, nav_after, fills, terms)
         self._previous = chosen
+        self._running = not terminated
         info = {
             "fills": fills,
             "nav_usd": nav_after,

@@ -100,6 +100,15 @@ def draw_session(stream: NDArray[np.uint64], account: int, n_sessions: int) -> i
 
 
 @njit(cache=True)
+def first_unknown_action(actions: NDArray[np.int64], n_actions: int) -> int:
+    """Return the first account whose action is not in 0..n_actions - 1, or -1."""
+    for account in range(len(actions)):
+        if not 0 <= actions[account] < n_actions:
+            return account
+    return -1
+
+
+@njit(cache=True)
 def _start_session(state: PoolState, account: int, session: int, bar: int, initial_nav: float) -> None:
     state.session[account] = session
     state.bar[account] = bar
@@ -291,7 +300,11 @@ class SessionPool:
 
         Args:
             actions: ``(n_envs,)`` int64 action ids.
+
+        Raises:
+            ConfigError: If there is not one known action for each account.
         """
+        self._check_actions(actions)
         full_year = 252.0 * self.market.full_session_decisions
         step_pool(
             self._tape,
@@ -308,6 +321,15 @@ class SessionPool:
             self.output,
         )
         return self.output
+
+    def _check_actions(self, actions: NDArray[np.int64]) -> None:
+        if actions.shape != (self.n_envs,):
+            raise ConfigError(f"actions of shape {actions.shape} for a pool of {self.n_envs} accounts")
+        unknown = first_unknown_action(actions, len(self._legs))
+        if unknown >= 0:
+            raise ConfigError(
+                f"action {actions[unknown]} of account {unknown} is not in 0..{len(self._legs) - 1}"
+            )
 
     def reward_shares(self) -> dict[str, float]:
         """Return each term's share of the mean absolute reward so far."""

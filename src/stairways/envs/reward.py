@@ -25,6 +25,7 @@ TERMS = (
 )
 CALM_SCORE = 0.25
 DOWNSIDE_SCALE_BPS = 10.0
+LEAST_WEALTH_RATIO = 1e-6
 
 
 class RewardConfig(BaseModel):
@@ -86,6 +87,9 @@ def reward_terms(
 ) -> float:
     """Write the weighted terms of one decision and return their sum.
 
+    A ruined account has no logarithm: what is left of the NAV counts as a millionth at least, its
+    exposure as 0, and after the ruin every term is 0 until the session ends.
+
     Args:
         weights: Weights of the terms.
         nav_before: NAV at the decision's close, USD.
@@ -98,12 +102,19 @@ def reward_terms(
         hold_bonus_bps: Bonus in force.
         terms: ``(8,)`` float64 in the order of ``TERMS``, written.
     """
+    if nav_before <= 0.0:
+        terms[:] = 0.0
+        return 0.0
     change = (nav_after / nav_before - 1.0) * 1e4
     loss = max(-change, 0.0)
-    exposure = gross / nav_after
+    exposure = gross / nav_after if nav_after > 0.0 else 0.0
     excess = max(exposure - weights.max_gross, 0.0)
     terms[0] = weights.nav * (change - weights.risk_free_bps)
-    terms[1] = weights.kelly * (1e4 * math.log1p(change / 1e4) - change) if weights.kelly != 0.0 else 0.0
+    if weights.kelly != 0.0:
+        growth = math.log1p(max(change / 1e4, LEAST_WEALTH_RATIO - 1.0))
+        terms[1] = weights.kelly * (1e4 * growth - change)
+    else:
+        terms[1] = 0.0
     terms[2] = -weights.downside * loss * loss / DOWNSIDE_SCALE_BPS
     terms[3] = -weights.turnover * 1e4 * notional / nav_before
     terms[4] = -weights.position_decay * exposure if abs(score) < CALM_SCORE else 0.0

@@ -18,7 +18,7 @@ class PoolVecEnv(VecEnv):
     """A :class:`SessionPool` as a ``VecEnv``: observations float32, rewards float32 in bp.
 
     Finished sessions carry ``terminal_observation`` and ``episode`` in their info, as other vector
-    environments do; the other infos are one shared empty dict.
+    environments do; the other infos are empty.
 
     Args:
         pool: The pool to step.
@@ -28,11 +28,19 @@ class PoolVecEnv(VecEnv):
         self.pool = pool
         reference = TradingEnv(pool.market, pool.rules, pool.reward)
         self._actions = np.zeros(pool.n_envs, np.int64)
+        self._lengths = np.zeros(pool.n_envs, np.int64)
         self._spec_env = reference
         super().__init__(pool.n_envs, reference.observation_space, reference.action_space)
 
     def reset(self) -> NDArray[np.float32]:
-        """Start every account in a new session."""
+        """Start every account in a new session.
+
+        Raises:
+            ConfigError: If options were set: sessions of a pool are drawn, never picked.
+        """
+        if any(self._options):
+            raise ConfigError("a pool takes no reset options", remedy="use TradingEnv to pick sessions")
+        self._lengths[:] = 0
         observations: NDArray[np.float32] = self.pool.reset().copy()
         return observations
 
@@ -43,18 +51,20 @@ class PoolVecEnv(VecEnv):
     def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], Any]:
         """Step the pool with the noted actions."""
         out = self.pool.step(self._actions)
-        empty: dict[str, Any] = {}
-        infos: list[dict[str, Any]] = [empty] * self.num_envs
+        self._lengths += 1
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for account in np.flatnonzero(out.done):
             infos[account] = self._ending(int(account))
+        self._lengths[out.done] = 0
         return out.observations.copy(), out.rewards.astype(np.float32), out.done.copy(), infos
 
     def _ending(self, account: int) -> dict[str, Any]:
         market, out = self.pool.market, self.pool.output
         ended = int(out.ended[account])
-        length = int(market.n_bars[ended]) - 1
+        last = int(market.n_bars[ended]) - 1
+        length = int(self._lengths[account])
         return {
-            "terminal_observation": market.rows[ended, length].copy(),
+            "terminal_observation": market.rows[ended, last].copy(),
             "episode": {"r": float(out.episodes[account, EPISODE_REWARD]), "l": length, "t": 0.0},
             "TimeLimit.truncated": False,
         }
@@ -78,7 +88,7 @@ class PoolVecEnv(VecEnv):
         """Return False for every account."""
         return [False] * len(list(self._get_indices(indices)))
 
-    def seed(self, seed: int | None = None) -> Sequence[None | int]:
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Seed the streams that draw sessions; None draws from the system."""
         sequence = np.random.SeedSequence(seed)
         self.pool.state.stream[:] = sequence.generate_state(self.num_envs, np.uint64)

@@ -32,8 +32,10 @@ def nav_csv(run: Replay) -> str:
     """Return the NAV at each bar's end as CSV, one account through all sessions."""
     rows = [NAV_HEADER]
     for session in range(len(run.market)):
-        for bar in range(int(run.market.n_bars[session])):
-            rows.append(f"{_time(run, session, bar + 1)},{float(run.nav_usd[session, bar])!r}")
+        rows += [
+            f"{_time(run, session, bar + 1)},{float(run.nav_usd[session, bar])!r}"
+            for bar in range(int(run.market.n_bars[session]))
+        ]
     return "\n".join(rows) + "\n"
 
 

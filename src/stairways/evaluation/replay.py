@@ -8,6 +8,7 @@ account's rules, and the tilt's multipliers are carried from session to session.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -18,8 +19,18 @@ from numpy.typing import NDArray
 
 from stairways.control.actuators import TiltActuator, TiltGains, TiltNumbers
 from stairways.control.setpoints import SetPointNumbers, SetPoints
-from stairways.control.tilt import HOLD, TILT_STATE, TRADE, Multipliers, advance, hold_multiplier, tilt_state
+from stairways.control.tilt import (
+    HOLD,
+    TILT_STATE,
+    TRADE,
+    UNTILTED,
+    Multipliers,
+    advance,
+    hold_multiplier,
+    tilt_state,
+)
 from stairways.envs.pool import Tape, tape_of
+from stairways.errors import ArtifactError, ConfigError, MismatchError
 from stairways.policies.actor import forward, greedy, keyed_uniform, log_probabilities, sample, tilt
 from stairways.policies.program import Program
 from stairways.trading.actions import leg_table, order_table
@@ -67,7 +78,7 @@ class TiltLoop:
     actuator: TiltActuator
     gains: TiltGains
     points: SetPoints
-    start: Multipliers = Multipliers()
+    start: Multipliers = UNTILTED
 
 
 class _Tracks(NamedTuple):
@@ -167,7 +178,7 @@ def _replay(
     book: NDArray[np.float64],
     loop: NDArray[np.float64],
     tracks: _Tracks,
-) -> None:
+) -> int:
     n_symbols = legs.shape[1]
     hold = (len(legs) - 1) // 2
     shares = np.zeros(n_symbols)
@@ -194,14 +205,13 @@ def _replay(
                 for symbol in range(n_symbols):
                     observation[columns[symbol]] = units[symbol]
                 forward(program, observation, recurrent, scratch, logits)
-                log_probabilities(logits, tilt_numbers.floor, scores)
+                if not math.isfinite(log_probabilities(logits, tilt_numbers.floor, scores)):
+                    return s
                 if controlled:
                     strength = hold_multiplier(loop, tilt_numbers, points, tape.score[s, b])
                     tilt(scores, order_counts[position], hold, strength, loop[TRADE])
-                if take_best:
-                    action = greedy(scores)
-                else:
-                    action = sample(scores, keyed_uniform(run_key, dates[s], b))
+                uniform = keyed_uniform(run_key, dates[s], b)
+                action = greedy(scores) if take_best else sample(scores, uniform)
             tracks.actions[s, b] = action
             tracks.multipliers[s, b, 0] = strength
             tracks.multipliers[s, b, 1] = loop[TRADE]
@@ -228,6 +238,7 @@ def _replay(
             if controlled:
                 held = 1.0 if action == hold else 0.0
                 advance(loop, tilt_numbers, points, tape.score[s, b], held, float(orders))
+    return -1
 
 
 def replay(
@@ -249,15 +260,21 @@ def replay(
             ``greedy`` takes the likeliest, the lowest id on a tie.
         run_seed: Seed of the run, any integer of 64 bits.
         loop: The tilt to run; None leaves the policy as it is.
+
+    Raises:
+        MismatchError: If the policy was made for other actions or the script for other sessions.
+        ArtifactError: If the policy's output is not finite.
+        ConfigError: If the account was ruined.
     """
     n_symbols = market.n_symbols
+    _check_policy(market, policy)
     scripted = isinstance(policy, Script)
     tracks = _blank_tracks(market)
     state = tilt_state(loop.start) if loop else np.zeros(TILT_STATE)
     book = np.zeros(2)
     book[CASH] = book[NAV] = rules.initial_nav_usd
     tilt_numbers, points = _loop_numbers(loop, market.full_session_decisions)
-    _replay(
+    failed = _replay(
         tape_of(market),
         market.dates.astype("datetime64[D]").astype(np.int64),
         rules.numbers(),
@@ -276,6 +293,13 @@ def replay(
         state,
         tracks,
     )
+    if failed >= 0:
+        raise ArtifactError(
+            "the policy's output is not finite",
+            where=str(market.dates[failed]),
+            remedy="its weights or the market's features are damaged",
+        )
+    _check_solvent(market, tracks.nav)
     return Replay(
         market=market,
         rules=rules,
@@ -289,6 +313,34 @@ def replay(
         final_tilt=Multipliers(float(state[HOLD]), float(state[TRADE])),
         longest_at_bound=int(state[-1]),
     )
+
+
+def _check_policy(market: ObservedMarket, policy: Program | Script) -> None:
+    n_actions = 3**market.n_symbols
+    where = f"policy for {','.join(market.symbols)}"
+    if isinstance(policy, Program):
+        if policy.n_actions != n_actions:
+            raise MismatchError(
+                f"it has {policy.n_actions} actions, {market.n_symbols} symbols have {n_actions}", where=where
+            )
+        return
+    shape = (*market.score.shape, n_actions)
+    if policy.actions.shape != shape:
+        raise MismatchError(f"its script has shape {policy.actions.shape}, not {shape}", where=where)
+    if policy.actions.size and not 0 <= policy.actions.min() <= policy.actions.max() < n_actions:
+        raise MismatchError(f"its script holds actions outside 0..{n_actions - 1}", where=where)
+
+
+def _check_solvent(market: ObservedMarket, nav_usd: NDArray[np.float64]) -> None:
+    bars = np.arange(nav_usd.shape[1])[None, :] < market.n_bars[:, None]
+    ruined = np.argwhere(bars & ~(nav_usd > 0.0))
+    if len(ruined):
+        session, bar = ruined[0].tolist()
+        raise ConfigError(
+            f"the account was ruined: NAV {nav_usd[session, bar]:.2f} USD at bar {bar}",
+            where=str(market.dates[session]),
+            remedy="check the bars, or lower unit_fraction, max_gross or the ticket",
+        )
 
 
 def _loop_numbers(loop: TiltLoop | None, full_session_decisions: int) -> tuple[TiltNumbers, SetPointNumbers]:

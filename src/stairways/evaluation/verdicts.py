@@ -71,9 +71,7 @@ class GateResult:
     def passed(self) -> bool:
         """Whether every required verdict is there and passed."""
         by_name = {verdict.name: verdict for verdict in self.verdicts}
-        return bool(self.required) and all(
-            name in by_name and by_name[name].passed for name in self.required
-        )
+        return bool(self.required) and all(name in by_name and by_name[name].passed for name in self.required)
 
     def failures(self) -> tuple[str, ...]:
         """Names of required verdicts that are missing or did not pass, in order."""

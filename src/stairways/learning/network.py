@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +45,7 @@ class RegimeGate(nn.Module):
         super().__init__()
         self.mode = mode
         widths = (N_REGIME_FEATURES, *GATE_WIDTHS, n_price)
-        for index, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for index, (fan_in, fan_out) in enumerate(pairwise(widths)):
             self.add_module(str(index), nn.Linear(fan_in, fan_out))
 
     def forward(self, price: Tensor, regime: Tensor) -> Tensor:
@@ -93,11 +94,13 @@ class PolicyNetwork(nn.Module):
     def __init__(self, spec: PolicySpec, generator: torch.Generator) -> None:
         super().__init__()
         self.spec = spec
-        if spec.gated:
-            mode = "gradient" if spec.regime == "gate_gradient" else "feature"
-            self.gate = RegimeGate(spec.n_price, mode)
-        self.policy = Trunk(spec, spec.n_actions, with_lstm=True)
-        self.value = Trunk(spec, 1, with_lstm=spec.critic_lstm == "own")
+        # torch fills new layers from its global generator, which is not ours to move
+        with torch.random.fork_rng(devices=[]):
+            if spec.gated:
+                mode = "gradient" if spec.regime == "gate_gradient" else "feature"
+                self.gate = RegimeGate(spec.n_price, mode)
+            self.policy = Trunk(spec, spec.n_actions, with_lstm=True)
+            self.value = Trunk(spec, 1, with_lstm=spec.critic_lstm == "own")
         _initialise(self, generator)
 
     def trunk_inputs(self, observations: Tensor) -> Tensor:
@@ -172,9 +175,10 @@ def _run_lstm(
         raise ValueError("a recurrent policy needs its state")
     outputs = []
     h, c = state
-    boundaries = [0, *(t for t in range(1, len(starts)) if starts[t].any()), len(starts)]
-    for first, stop in zip(boundaries, boundaries[1:], strict=False):
-        if starts[first].any():
+    started: NDArray[np.bool_] = np.any(starts, axis=1)
+    boundaries = [0, *(1 + np.flatnonzero(started[1:])).tolist(), len(starts)]
+    for first, stop in pairwise(boundaries):
+        if started[first]:
             carried = torch.from_numpy(~starts[first]).to(h).reshape(1, -1, 1)
             h, c = h * carried, c * carried
         output, (h, c) = lstm(inputs[first:stop], (h, c))

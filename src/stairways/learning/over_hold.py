@@ -24,4 +24,4 @@ def free_hold_bias_only(network: PolicyNetwork) -> None:
         parameter.requires_grad_(name.startswith(VALUE_PREFIX) or name == OUTPUT_BIAS)
     mask = torch.zeros(network.spec.n_actions)
     mask[(network.spec.n_actions - 1) // 2] = 1.0
-    network.get_parameter(OUTPUT_BIAS).register_hook(lambda gradient: gradient * mask)
+    network.get_parameter(OUTPUT_BIAS).register_hook(lambda gradient: gradient * mask)  # type: ignore[no-untyped-call]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stairways.learning.schedules import Ramp
 
@@ -17,7 +17,7 @@ class PPOConfig(BaseModel):
         n_steps: Steps of each account in a rollout; n_envs x n_steps divides the steps asked for.
         minibatch: Samples of a minibatch; for an LSTM, whole accounts of about as many samples.
         epochs: Passes over a rollout.
-        learning_rate: Adam's step size over the progress of training.
+        learning_rate: Adam's step size over the progress of training; above 0 from end to end.
         gamma: Discount per decision.
         gae_lambda: Decay of the advantage estimator.
         clip: Bound of the probability ratio's excursion.
@@ -49,6 +49,13 @@ class PPOConfig(BaseModel):
     reward_scale: float = Field(0.33, gt=0)
     adam_epsilon: float = Field(1e-5, gt=0)
     gradient_accumulation: int = Field(1, ge=1, le=64)
+
+    @model_validator(mode="after")
+    def _learning_rate_stays_above_zero(self) -> Self:
+        start, end = self.learning_rate.start, self.learning_rate.end
+        if not (start > 0 and end > 0):
+            raise ValueError(f"learning_rate must stay above 0, it runs from {start} to {end}")
+        return self
 
     @property
     def rollout_steps(self) -> int:

@@ -98,7 +98,10 @@ class Trainer:
         seed: np.random.SeedSequence,
     ) -> None:
         if pool.n_envs != config.n_envs:
-            raise ConfigError(f"the pool has {pool.n_envs} environments, the trainer asks for {config.n_envs}")
+            raise ConfigError(
+                f"the pool has {pool.n_envs} environments, the trainer asks for {config.n_envs}",
+                remedy="give both the same n_envs",
+            )
         self.network = network
         self.pool = pool
         self.config = config
@@ -212,9 +215,7 @@ class Trainer:
         self._starts = output.done.copy()
         self._observations = torch.from_numpy(output.observations.copy())
 
-    def _evaluate(
-        self, observations: Tensor, starts: NDArray[np.bool_]
-    ) -> tuple[Tensor, Tensor, States]:
+    def _evaluate(self, observations: Tensor, starts: NDArray[np.bool_]) -> tuple[Tensor, Tensor, States]:
         if self.network.spec.kind == "mlp":
             logits, values = self.network(observations)
             return logits, values, self._states

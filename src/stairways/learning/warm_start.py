@@ -13,6 +13,7 @@ from stairways.learning.network import PolicyNetwork
 from stairways.policies.actor import forward_batch
 from stairways.policies.program import Weights, compile_program
 from stairways.policies.spec import PolicySpec, RegimeInput
+from stairways.trading.observation import position_columns
 
 TOLERANCE = 1e-6
 PROBE_ROWS = 10_000
@@ -100,8 +101,7 @@ def probability_difference(
     """
     rng = np.random.default_rng(seed)
     rows = np.clip(rng.standard_normal((n_rows, first.n_observed)), -5, 5).astype(np.float32)
-    columns = np.arange(first.n_symbols) * 13 + 12
-    rows[:, columns] = rng.integers(-1, 2, size=(n_rows, first.n_symbols))
+    rows[:, position_columns(first.n_symbols)] = rng.integers(-1, 2, size=(n_rows, first.n_symbols))
     states = rng.uniform(-1, 1, size=(n_rows, first.state_size)).astype(np.float32)
     logits = forward_batch(compile_program(first, first_weights), rows, states.copy())
     others = forward_batch(compile_program(second, second_weights), rows, states.copy())

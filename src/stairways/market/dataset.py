@@ -64,9 +64,7 @@ def open_bars(
     return Dataset(loaded.sessions, raw, loaded.quality, None)
 
 
-def open_sample(
-    name: str, symbols: Sequence[str], interval_minutes: int, *, regime: RegimeConfig
-) -> Dataset:
+def open_sample(name: str, symbols: Sequence[str], interval_minutes: int, *, regime: RegimeConfig) -> Dataset:
     """Generate a sample market and compute its features."""
     market = sample_market(name, symbols=symbols, interval_minutes=interval_minutes)
     return Dataset(market.sessions, compute_features(market.sessions, regime), None, market)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -84,7 +85,7 @@ class PolicySpec(BaseModel):
         shapes: dict[str, tuple[int, ...]] = {}
         if self.gated:
             widths = (N_REGIME_FEATURES, *GATE_WIDTHS, self.n_price)
-            for index, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+            for index, (fan_in, fan_out) in enumerate(pairwise(widths)):
                 shapes |= _dense(f"gate.{index}", fan_in, fan_out)
         shapes |= self._trunk_shapes("policy", own_lstm=True)
         last = self.hidden[-1]

@@ -21,9 +21,7 @@ def describe_range(market: ObservedMarket, part: slice) -> dict[str, Any]:
     return {"first": str(dates[0]), "last": str(dates[-1]), "n_sessions": len(dates)}
 
 
-def describe_data(
-    market: ObservedMarket, judged: slice, quality: QualityReport | None
-) -> dict[str, Any]:
+def describe_data(market: ObservedMarket, judged: slice, quality: QualityReport | None) -> dict[str, Any]:
     """Return what the data is and whether it is synthetic."""
     return {
         "source": market.source,

@@ -175,9 +175,7 @@ def _reward_verdict(reports: list[RolloutReport], settings: Settings) -> Verdict
 
 def _controller_verdict(reports: list[RolloutReport], settings: Settings) -> Verdict:
     tilted = isinstance(settings.control.actuator, TiltActuator)
-    outputs = np.array(
-        [report.multipliers.hold if tilted else report.hold_bonus_bps for report in reports]
-    )
+    outputs = np.array([report.multipliers.hold if tilted else report.hold_bonus_bps for report in reports])
     span = float(np.ptp(outputs))
     name, unit = ("hold multiplier", "logits") if tilted else ("hold bonus", "bp")
     return Verdict(

@@ -94,7 +94,7 @@ def evaluate(
     began = clock()
     packed = unpack_for(folder, settings)
     if settings.ranges.sessions is None:
-        raise ConfigError("--sessions FROM:TO is missing", remedy="name the session dates, both ends included")
+        raise ConfigError("--sessions FROM:TO is missing", remedy="name the session dates")
     dataset = open_dataset(settings, packed.regime)
     part = span_of(dataset.sessions, settings.ranges.sessions, "sessions")
     everything = observe(dataset.sessions, dataset.table(packed.constants))
@@ -218,6 +218,12 @@ def _rows(market: ObservedMarket) -> NDArray[np.float32]:
     return market.rows[:, :: max(1, market.rows.shape[1] // 8)].reshape(-1, market.rows.shape[2])
 
 
+def _in_sample(packed: Packed, everything: ObservedMarket, part: slice) -> int:
+    """Return how many of the judged sessions the artifact has seen before."""
+    dates = everything.dates[part].astype(object)
+    return sum(any(seen.first <= date <= seen.last for seen in packed.seen) for date in dates)
+
+
 def _judge(evidence: Evidence, settings: Settings) -> GateResult:
     gate = settings.resolved_gate()
     names = [*JUDGED, *SKILL_NAMES]
@@ -249,6 +255,7 @@ def _record(
         "data": {
             **describe_data(everything, part, dataset.quality),
             "ranges": {"sessions": describe_range(everything, part)},
+            "in_sample_sessions": _in_sample(packed, everything, part),
         },
         "policy": {"role": role, **metrics[POLICY]},
         "gold": metrics[POLICY] if role == "gold" else metrics.get(GOLD),

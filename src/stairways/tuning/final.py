@@ -205,5 +205,3 @@ def tilted(bench: Bench, program: Program, points: SetPoints, start: Multipliers
         )
         loop = replace(loop, start=point)
     return Entrant(program, loop)
-
-

@@ -7,6 +7,7 @@ the hold action's output bias, until the policy really over-holds: the skill sta
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from stairways.market.features import FeatureConstants
 from stairways.policies.program import compile_program
 from stairways.policies.spec import PolicySpec
 from stairways.registry.artifact import write_artifact
+from stairways.registry.files import storage_error
 from stairways.trading.metrics import PolicyMetrics, measure
 from stairways.trading.observation import observe
 from stairways.tuning.contest import Arena, Entrant
@@ -33,7 +35,7 @@ from stairways.tuning.versions import library_versions
 if TYPE_CHECKING:
     from stairways.config import Settings
     from stairways.learning.network import PolicyNetwork
-    from stairways.learning.trainer import RolloutReport, Trainer
+    from stairways.learning.trainer import Trainer
     from stairways.policies.program import Weights
     from stairways.trading.observation import ObservedMarket
     from stairways.tuning.run_folder import Clock, Watcher
@@ -107,6 +109,7 @@ class GoldTraining:
     def __init__(self, settings: Settings, out: Path, *, clock: Clock, watcher: Watcher) -> None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise StorageError("is not an empty folder", where=str(out), remedy="choose another --out")
+        ensure_writable(out)
         ranges = with_sample_ranges(settings, command="gold")
         self.settings = settings.model_copy(update={"ranges": ranges})
         self.out = out
@@ -116,6 +119,7 @@ class GoldTraining:
         self.dataset = open_dataset(self.settings)
         if ranges.train is None or ranges.test is None:
             raise ConfigError("gold needs --train and --test")
+        self.ranges = (ranges.train, ranges.test)
         self.train = span_of(self.dataset.sessions, ranges.train, "train")
         self.test = span_of(self.dataset.sessions, ranges.test, "test")
         self.constants = FeatureConstants.fit(self.dataset.raw, self.dataset.sessions, self.train)
@@ -136,7 +140,7 @@ class GoldTraining:
         gold = self._measure(spec, weights, self.market.select(self.test))
         verdicts = over_hold_verdicts(gold)
         artifact = pack_gold(
-            self.settings, self.dataset, spec, weights, self.constants, self.train.stop
+            self.settings, self.dataset, spec, weights, self.constants, self.train.stop, [self.ranges[0]]
         )
         record = {
             "command": "gold train",
@@ -201,9 +205,7 @@ class GoldTraining:
         gold = self.settings.gold
         seed = stream(self.settings.seed, Stream.WEIGHTS).generate_state(1, np.uint64)[0] >> 1
         network = PolicyNetwork(spec, torch.Generator().manual_seed(int(seed)))
-        trainer = self._trainer(
-            network, learning, NoSteering(gold.hold_bonus_bps), gold.ppo, Stream.TRAINING
-        )
+        trainer = self._trainer(network, learning, NoSteering(gold.hold_bonus_bps), gold.ppo, Stream.TRAINING)
         size, rollouts = gold.ppo.rollout_steps, gold.steps // gold.ppo.rollout_steps
         self.watcher.stage("gold learns", gold.steps)
         best: tuple[float, Weights] | None = None
@@ -308,11 +310,23 @@ class GoldTraining:
         return look
 
     def _measure(self, spec: PolicySpec, weights: Weights, market: ObservedMarket) -> PolicyMetrics:
-        arena = Arena(
-            market, self.settings.trading, "sampled", key(self.settings.seed, Stream.DECISIONS)
-        )
+        arena = Arena(market, self.settings.trading, "sampled", key(self.settings.seed, Stream.DECISIONS))
         run = arena.run(Entrant(compile_program(spec, weights)))
         return measure(run.ledger, n_actions=spec.n_actions)
+
+
+def ensure_writable(place: Path) -> None:
+    """Refuse a place that can't be written before hours of work end there.
+
+    Raises:
+        StorageError: If its parent can't be made or written.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place.parent):
+            pass
+    except OSError as error:
+        raise storage_error(error, place.parent) from error
 
 
 def over_hold_verdicts(metrics: PolicyMetrics) -> tuple[Verdict, Verdict]:
@@ -339,4 +353,3 @@ def over_hold_verdicts(metrics: PolicyMetrics) -> tuple[Verdict, Verdict]:
             interval=metrics.trades_interval,
         ),
     )
-

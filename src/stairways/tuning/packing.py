@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stairways.config import ControlSettings, Settings
+from stairways.config import ControlSettings, DateRange, Settings
 from stairways.control.actuators import TiltActuator
 from stairways.control.tilt import Multipliers
 from stairways.envs.reward import REWARD_VERSION
-from stairways.errors import ArtifactError
+from stairways.errors import ArtifactError, MismatchError, RangeError
 from stairways.evaluation.replay import TiltLoop
 from stairways.market.features import FeatureConstants
 from stairways.market.regime import RegimeConfig
@@ -38,6 +39,7 @@ class Packed:
         rules: Sizes, bounds and costs it was made for.
         control: Set points, actuator and mode; None for gold.
         multipliers: Saved multipliers; None where nothing is tilted.
+        seen: Ranges of sessions that it has seen.
     """
 
     loaded: LoadedArtifact
@@ -48,6 +50,7 @@ class Packed:
     rules: TradingRules
     control: ControlSettings | None
     multipliers: Multipliers | None
+    seen: tuple[DateRange, ...]
 
     @property
     def artifact(self) -> Artifact:
@@ -68,9 +71,15 @@ class Packed:
         return TiltLoop(actuator, actuator.live, self.control.points, start)
 
 
-def environment_record(settings: Settings) -> dict[str, Any]:
-    """Return what the environment needs, as an artifact states it."""
+def environment_record(settings: Settings, seen: Sequence[DateRange]) -> dict[str, Any]:
+    """Return what the environment needs, as an artifact states it.
+
+    Args:
+        settings: The settings it was made with.
+        seen: Ranges of sessions that its weights, constants or multipliers have seen.
+    """
     return {
+        "seen": [str(dates) for dates in seen],
         "trading": settings.trading.model_dump(mode="json"),
         "reward": settings.reward.model_dump(mode="json"),
         "regime": settings.market.regime.model_dump(mode="json"),
@@ -86,9 +95,10 @@ def pack_gold(
     weights: Weights,
     constants: FeatureConstants,
     last_session: int,
+    seen: Sequence[DateRange],
 ) -> Artifact:
     """Return the artifact of a gold; ``last_session`` is the index behind its training range."""
-    return _pack(settings, dataset, spec, weights, constants, last_session, role="gold")
+    return _pack(settings, dataset, spec, weights, constants, last_session, seen, role="gold")
 
 
 def pack_candidate(
@@ -98,6 +108,7 @@ def pack_candidate(
     weights: Weights,
     constants: FeatureConstants,
     last_session: int,
+    seen: Sequence[DateRange],
     *,
     parent_digest: str,
     multipliers: Multipliers | None,
@@ -114,6 +125,7 @@ def pack_candidate(
         weights,
         constants,
         last_session,
+        seen,
         role="candidate",
         controller=controller,
         parent_digest=parent_digest,
@@ -127,6 +139,7 @@ def _pack(
     weights: Weights,
     constants: FeatureConstants,
     last_session: int,
+    seen: Sequence[DateRange],
     **extra: Any,
 ) -> Artifact:
     return Artifact(
@@ -139,7 +152,7 @@ def _pack(
         reward_version=REWARD_VERSION,
         features=constants.as_record(),
         regime_state=dataset.raw.regime.state_before(last_session),
-        environment=environment_record(settings),
+        environment=environment_record(settings, seen),
         data_digest=dataset.sessions.digest,
         data_source=dataset.sessions.source,
     )
@@ -159,11 +172,12 @@ def unpack(folder: Path) -> Packed:
         rules = TradingRules.model_validate(artifact.environment["trading"])
         regime = RegimeConfig.model_validate(artifact.environment["regime"])
         control, multipliers = _controller(artifact.controller)
+        seen = tuple(DateRange.model_validate(dates) for dates in artifact.environment["seen"])
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ArtifactError(f"its content is not understood ({reason})", where=str(folder)) from error
     program = compile_program(spec, artifact.weights)
-    return Packed(loaded, spec, program, constants, regime, rules, control, multipliers)
+    return Packed(loaded, spec, program, constants, regime, rules, control, multipliers, seen)
 
 
 def unpack_for(folder: Path, settings: Settings) -> Packed:
@@ -180,7 +194,28 @@ def unpack_for(folder: Path, settings: Settings) -> Packed:
         n_actions=3 ** len(settings.market.symbols),
         reward_version=REWARD_VERSION,
     )
+    if packed.regime != settings.market.regime:
+        raise MismatchError(
+            f"its regime score is made with {packed.regime}, the settings say {settings.market.regime}",
+            where=str(folder),
+            remedy="leave market.regime as the artifact has it",
+        )
     return packed
+
+
+def refuse_seen(packed: Packed, dates: DateRange, name: str) -> None:
+    """Refuse a range that does not lie behind every session an artifact has seen.
+
+    Raises:
+        RangeError: Naming both ranges.
+    """
+    for seen in packed.seen:
+        if dates.first <= seen.last:
+            raise RangeError(
+                f"--{name} {dates} does not lie behind {seen}, which gold has seen",
+                where="options",
+                remedy="choose later sessions; train, tune and test are disjoint and in this order",
+            )
 
 
 def _controller(record: dict[str, Any] | None) -> tuple[ControlSettings | None, Multipliers | None]:

@@ -71,6 +71,9 @@ class TuneSplit:
 def split_tune(sessions: Sessions, tune: DateRange, settings: Settings) -> TuneSplit:
     """Split the tuning range into train, select and shadow sessions.
 
+    Select is the last quarter before the shadow sessions, but never fewer sessions than a gate can
+    judge, as long as that leaves at least as many to train on.
+
     Raises:
         RangeError: If it holds too few sessions.
     """
@@ -78,6 +81,9 @@ def split_tune(sessions: Sessions, tune: DateRange, settings: Settings) -> TuneS
     count = whole.stop - whole.start
     shadow = settings.tune.shadow_replay_days
     select = int((count - shadow) * settings.tune.select_share)
+    judged = settings.gate.min_sessions
+    if select < judged <= (count - shadow) / 2:
+        select = judged
     if count < MIN_TUNE_SESSIONS or select < 1 or count - shadow - select < 1:
         raise RangeError(
             f"--tune {tune} holds {count} sessions",

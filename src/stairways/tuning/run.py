@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import uuid
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stairways.control.tilt import Multipliers
-from stairways.errors import ConfigError, TrainingError
+from stairways.errors import ConfigError, StorageError, TrainingError
 from stairways.evaluation.bootstrap import ReturnSeries
 from stairways.evaluation.improvement import rolling_100_episode_sharpe
 from stairways.learning.warm_start import WarmStart, warm_start
@@ -27,7 +28,7 @@ from stairways.tuning.contest import Entrant
 from stairways.tuning.cycle import Bench, CycleResult, run_cycle
 from stairways.tuning.final import FinalJudgement, judge_finally
 from stairways.tuning.market_access import open_dataset
-from stairways.tuning.packing import Packed, pack_candidate, unpack_for
+from stairways.tuning.packing import pack_candidate, refuse_seen, unpack_for
 from stairways.tuning.ranges import TuneSplit, span_of, split_tune, with_sample_ranges
 from stairways.tuning.run_folder import (
     ARTIFACT_FOLDER,
@@ -46,7 +47,6 @@ from stairways.tuning.steer import make_trainer
 if TYPE_CHECKING:
     from stairways.config import Settings
     from stairways.learning.trainer import Trainer
-    from stairways.market.dataset import Dataset
 
 
 @dataclass
@@ -116,6 +116,7 @@ class TuneRun:
         self._check_steps()
         self.gold_folder = gold
         self.gold = unpack_for(gold, self.settings)
+        refuse_seen(self.gold, _range(ranges.tune), "tune")
         self.dataset = open_dataset(self.settings, self.gold.regime)
         self.split = split_tune(self.dataset.sessions, _range(ranges.tune), self.settings)
         self.test = span_of(self.dataset.sessions, _range(ranges.test), "test")
@@ -138,11 +139,16 @@ class TuneRun:
             try:
                 outcome = self._run(database, began)
             except BaseException as error:
-                status = RunStatus.INTERRUPTED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
-                self._finish(database, status, self._steps())
-                self.log.event("RUN", "run.stopped", reason=type(error).__name__)
+                self._note_failure(database, error)
                 raise
         return outcome
+
+    def _note_failure(self, database: GateDatabase, error: BaseException) -> None:
+        """Note how a run ended; a full disk must not hide the error that ended it."""
+        status = RunStatus.INTERRUPTED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
+        with contextlib.suppress(StorageError):
+            self._finish(database, status, self._steps())
+            self.log.event("RUN", "run.stopped", reason=type(error).__name__)
 
     def _run(self, database: GateDatabase, began: dt.datetime) -> TuneOutcome:
         started = self._warm_start()
@@ -342,7 +348,9 @@ class TuneRun:
             reason=result.improvement.reason,
         )
         shadow = next(v for v in result.gate.verdicts if v.name == "shadow_replay")
-        self.log.event("SHADOW", "shadow.replayed", cycle=result.cycle, passed=shadow.passed, reason=shadow.reason)
+        self.log.event(
+            "SHADOW", "shadow.replayed", cycle=result.cycle, passed=shadow.passed, reason=shadow.reason
+        )
         self.log.event(
             "GATE",
             "gate.judged",
@@ -455,6 +463,7 @@ class TuneRun:
             chosen.weights,
             self.gold.constants,
             self.split.shadow.stop,
+            [*self.gold.seen, _range(self.settings.ranges.tune)],
             parent_digest=self.gold.digest,
             multipliers=chosen.multipliers,
         )
@@ -608,4 +617,3 @@ def _range(dates: Any) -> Any:
     if dates is None:
         raise ConfigError("a session range is missing", where="options")
     return dates
-

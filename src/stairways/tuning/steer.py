@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from stairways.tuning.cycle import Bench
 
 
-def make_trainer(
-    bench: Bench, started: WarmStart, start: Multipliers | None, settings: Settings
-) -> Trainer:
+def make_trainer(bench: Bench, started: WarmStart, start: Multipliers | None, settings: Settings) -> Trainer:
     """Return the trainer of a warm-started candidate under the settings' controller."""
     from stairways.learning.runtime import prepare_torch
 

@@ -1,0 +1,422 @@
+"""The terminal: a run while it goes, and what came of it.
+
+On a terminal one bar follows the present stage; anywhere else plain lines come out, without control
+characters. Every judgement is a word, and a colour only beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from stairways.reporting.page import (
+    named_policies,
+    number,
+    observed_text,
+    outcome,
+    percent,
+    probability,
+    sharpe_text,
+    threshold_text,
+    words_of,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+    from rich.table import Table
+
+    from stairways.evaluation.gate_config import GateConfig
+    from stairways.evaluation.verdicts import Verdict
+    from stairways.learning.trainer import RolloutReport
+
+HEARTBEAT_SECONDS = 10.0
+CURVE_ROWS = 14
+STYLES = {"good": "green", "warn": "yellow", "bad": "red", "plain": "dim"}
+PAGE_NAME = "summary.html"
+# Columns of words give way first; a number is never cut.
+WRAPPED = ("threshold", "policy")
+LEAST_WIDTH = 80
+
+
+@dataclass(frozen=True)
+class Bands:
+    """What hold rate and trades are judged against while a run goes.
+
+    Attributes:
+        hold_rate_ratio: Lower and upper end for the mean hold rate.
+        trades: Lower and upper end for the mean trades per session.
+    """
+
+    hold_rate_ratio: tuple[float, float]
+    trades: tuple[float, float]
+
+    @classmethod
+    def of(cls, gate: GateConfig) -> Self:
+        """Return the bands of a gate."""
+        target, tolerance = gate.hold_target_ratio, gate.hold_tolerance_ratio
+        return cls((target - tolerance, target + tolerance), gate.trades_band)
+
+
+def standing(value: float, band: tuple[float, float]) -> tuple[str, str]:
+    """Return where a value stands against its band as a word and a tone; both ends are in."""
+    if not math.isfinite(value):
+        return "no number", "bad"
+    if value < band[0]:
+        return "low", "warn"
+    return ("high", "warn") if value > band[1] else ("in", "good")
+
+
+class TerminalWatcher:
+    """Follows a run on a console; a context manager that leaves the console as it found it.
+
+    Args:
+        console: Where to; its clock counts steps per second.
+        bands: Bands to judge hold rate and trades by; None shows the figures alone.
+    """
+
+    def __init__(self, console: Console, bands: Bands | None = None) -> None:
+        self.console = console
+        self.bands = bands
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._name = ""
+        self._total = 0
+        self._base = 0
+        self._last = 0
+        self._began = self._spoke = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away and show the cursor again."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def stage(self, name: str, steps: int) -> None:
+        """Begin a bar of so many steps; 0 steps for work without a count."""
+        self._name, self._total, self._base = name, steps, self._last
+        self._began = self._spoke = self.console.get_time()
+        if not self.console.is_terminal:
+            self._line(f"{name}: {steps:,} steps" if steps else name)
+            return
+        progress = self._started()
+        if self._task is not None:
+            progress.remove_task(self._task)
+        self._task = progress.add_task(name, total=steps or None, figures="")
+
+    def rollout(self, report: RolloutReport) -> None:
+        """Move the bar and show steps per second, hold rate and trades."""
+        self._note_steps(report.steps)
+        done = report.steps - self._base
+        elapsed = self.console.get_time() - self._began
+        speed = f"{done / elapsed:,.0f} steps/s" if elapsed > 0 else ""
+        figures = self._figures(report)
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, figures=f"{speed}  {figures}")
+        elif self.console.get_time() - self._spoke >= HEARTBEAT_SECONDS:
+            self._spoke = self.console.get_time()
+            self._line(f"{self._name}: {done:,} of {self._total:,} steps  {speed}  {figures}")
+
+    def event(self, word: str, name: str, fields: dict[str, Any]) -> None:
+        """Print what is worth a line; the log holds everything."""
+        line = event_line(word, name, fields)
+        if line is not None:
+            text, tone = line
+            self._line(text, tone)
+
+    def _note_steps(self, steps: int) -> None:
+        # A resumed run begins in the middle: steps of stages before it were never seen here.
+        if self._total and steps - self._base > self._total:
+            self._base = (steps - 1) // self._total * self._total
+        self._last = steps
+
+    def _figures(self, report: RolloutReport) -> str:
+        hold, trades = report.hold_rate_ratio, report.trades_per_session
+        marked = self._progress is not None
+        words = [f"hold {percent(hold)}", f"trades {number(trades, 1)}"]
+        if self.bands is not None:
+            pairs = ((hold, self.bands.hold_rate_ratio), (trades, self.bands.trades))
+            marks = [standing(*pair) for pair in pairs]
+            words = [
+                f"{text} {f'[{STYLES[tone]}]{word}[/]' if marked else word}"
+                for text, (word, tone) in zip(words, marks, strict=True)
+            ]
+        return "  ".join(words)
+
+    def _started(self) -> Progress:
+        if self._progress is None:
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=12),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[figures]}"),
+                console=self.console,
+                transient=True,
+            )
+            self._progress.start()
+        return self._progress
+
+    def _line(self, text: str, tone: str = "") -> None:
+        from rich.text import Text
+
+        line = Text(" ".join(text.split("\n")), style=STYLES.get(tone, ""))
+        if self.console.is_terminal:
+            self.console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+        else:
+            self.console.print(line, soft_wrap=True)
+
+
+def event_line(word: str, name: str, fields: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the line and tone of an event worth showing, None for the others."""
+    head, number_ = f"{word:<8}", fields.get("cycle", "")
+    if name == "cycle.finished":
+        better = "better than the best so far" if fields.get("improved") else "no improvement"
+        return f"{head}{number_}  {_cycle_figures(fields)}  {better}", ""
+    if name == "shadow.replayed":
+        passed = bool(fields.get("passed"))
+        reason = "" if passed else f": {fields.get('reason', '')}"
+        return f"{head}{number_}  {'passed' if passed else 'FAILED'}{reason}", "" if passed else "bad"
+    if name == "gate.judged":
+        passed = bool(fields.get("passed"))
+        text = "passed" if passed else f"FAILED: {fields.get('failures', '')}"
+        return f"{head}{number_}  {text}", "good" if passed else "warn"
+    if name == "run.stopped_early":
+        return f"{head}{number_}  {fields.get('reason', 'stopped early')}", "warn"
+    if name == "run.resumed":
+        return f"{head}resumed run {fields.get('run_id', '')}", ""
+    if name == "test.looked_at":
+        looks = fields.get("looks", "")
+        return f"{head}look {looks} at {fields.get('sessions', '')} unseen sessions", ""
+    if name == "authority.measured":
+        return f"{head}{fields.get('text', '')}", ""
+    if name.endswith(".looked"):
+        return f"{head}{_look_figures(fields)}", ""
+    return None
+
+
+def _cycle_figures(fields: Mapping[str, Any]) -> str:
+    return "  ".join(
+        (
+            f"hold {percent(fields.get('hold_rate'))}",
+            f"trades {number(fields.get('trades'), 1)}",
+            f"net {number(fields.get('net_bps'), 1, sign=True)} bp",
+            f"drift {percent(fields.get('drift'))}",
+        )
+    )
+
+
+def _look_figures(fields: Mapping[str, Any]) -> str:
+    steps = fields.get("steps", 0)
+    return "  ".join(
+        (
+            f"{words_of(str(fields.get('stage', '')))} {steps:>9,}",
+            f"hold {percent(fields.get('hold_rate_ratio')):>6}",
+            f"trades {number(fields.get('trades_per_session'), 1):>5}",
+            f"net {number(fields.get('mean_net_bps'), 1, sign=True):>6} bp",
+        )
+    )
+
+
+def print_outcome(console: Console, summary: Mapping[str, Any], folder: Path | None = None) -> None:
+    """Print verdicts, policies and the last sentence of a tuning run.
+
+    Args:
+        console: Where to.
+        summary: Content of summary.json.
+        folder: The run folder, for the path of summary.html; None leaves the path away.
+    """
+    from rich.text import Text
+
+    said = outcome(summary)
+    console.print()
+    print_verdicts(console, summary["verdicts"], required=summary["required"])
+    console.print()
+    _print_table(console, _policy_table(summary))
+    if summary["data"]["synthetic"]:
+        console.print()
+        console.print(Text(f"SYNTHETIC bars: {summary['data']['source']}", style="yellow"))
+    console.print()
+    console.print(Text(said.sentence, style=f"bold {STYLES[said.tone]}"))
+    for name, reason in said.failed:
+        console.print(Text(f"  {name}: {reason}"))
+    if folder is not None:
+        _print_path(console, "Summary", folder / PAGE_NAME)
+
+
+def print_verdicts(
+    console: Console,
+    verdicts: Sequence[Verdict | Mapping[str, Any]],
+    *,
+    required: Sequence[str] | None = None,
+) -> None:
+    """Print verdicts as a table of at most 80 columns.
+
+    Args:
+        console: Where to.
+        verdicts: Verdicts, or their records.
+        required: Names that gate; a missing one is shown as failed. None: all of those given gate.
+    """
+    from rich.text import Text
+
+    records = [verdict if isinstance(verdict, Mapping) else verdict.as_record() for verdict in verdicts]
+    table = _table(("verdict", "result", "observed", "threshold", "n"), right=("observed", "n"))
+    for record in records:
+        gates = required is None or record["name"] in required
+        table.add_row(
+            Text(record["name"]),
+            _result(passed=bool(record["passed"]), gates=gates),
+            Text(observed_text(record["name"], record["observed"])),
+            Text(threshold_text(record["name"], record["threshold"])),
+            Text(f"{record['n']:,}"),
+        )
+    given = {record["name"] for record in records}
+    for name in [name for name in required or () if name not in given]:
+        table.add_row(Text(name), _result(passed=False, gates=True), "never judged", "a verdict", "0")
+    _print_table(console, table)
+
+
+def print_gold(console: Console, record: Mapping[str, Any], digest: str, folder: Path) -> None:
+    """Print the learning curve, the test sessions and the verdicts of a gold training.
+
+    Args:
+        console: Where to.
+        record: How gold was made, as its artifact keeps it.
+        digest: Identity of the artifact.
+        folder: Its folder.
+    """
+    from rich.text import Text
+
+    console.print()
+    _print_table(console, _curve_table(record["curve"]))
+    console.print()
+    _print_table(console, _skill_table(record))
+    console.print()
+    print_verdicts(console, record["verdicts"])
+    accepted = all(verdict["passed"] for verdict in record["verdicts"])
+    word = "Gold over-holds as it should" if accepted else "Gold does NOT over-hold as it should"
+    console.print()
+    steps, seconds = f"{record['steps']:,} steps", f"{record['wall_seconds']:,.0f} s"
+    style = f"bold {STYLES['good' if accepted else 'bad']}"
+    console.print(Text(f"{word}: {steps} in {seconds}; {record['stopped']}.", style=style))
+    if str(record["data_source"]).startswith("SYNTHETIC"):
+        console.print(Text(f"SYNTHETIC bars: {record['data_source']}", style="yellow"))
+    _print_path(console, f"Artifact {digest[:12]}", folder)
+
+
+def _print_table(console: Console, table: Table) -> None:
+    """Print a table at 80 columns or more: a narrower console may fold lines, but loses no digit."""
+    console.print(table, width=max(console.width, LEAST_WIDTH), crop=False, no_wrap=True)
+
+
+def _print_path(console: Console, words: str, path: Path) -> None:
+    """Print a path in one piece, so that it can be copied from any width."""
+    from rich.text import Text
+
+    console.print(Text(f"{words}: {path}"), soft_wrap=True)
+
+
+def _result(*, passed: bool, gates: bool) -> Any:
+    from rich.text import Text
+
+    if not gates:
+        return Text("yes" if passed else "no", style=STYLES["plain"])
+    return Text("passed" if passed else "FAILED", style=STYLES["good"] if passed else "bold red")
+
+
+def _policy_table(summary: Mapping[str, Any]) -> Table:
+    from rich.text import Text
+
+    policies = named_policies(summary)
+    first = next(iter(policies.values()))
+    title = f"On {first['n_sessions']:,} unseen sessions, {first['mode']}"
+    columns = ("policy", "hold", "trades", "Sharpe ± SE", "P(> 0)", "net bp", "costs bp", "drawdown")
+    table = _table(columns, right=columns[1:], title=title)
+    for name, metrics in policies.items():
+        proof = metrics["probabilistic_sharpe"]
+        # "not enough sessions" would not fit: the title has their number, the page the words.
+        sharpe = sharpe_text(metrics) if metrics["sharpe"] is not None else "none"
+        table.add_row(
+            Text(words_of(name), style="bold" if name == "candidate" else ""),
+            percent(metrics["hold_rate_ratio"]),
+            number(metrics["trades_per_session"]),
+            sharpe,
+            "none" if proof is None else probability(proof),
+            number(metrics["mean_net_bps"], sign=True),
+            number(metrics["costs_bps"]),
+            percent(metrics["max_drawdown_ratio"], 2),
+        )
+    table.caption = "net and costs: bp of NAV per session; Sharpe: annual, net of costs"
+    return table
+
+
+def _curve_table(curve: Sequence[Mapping[str, Any]]) -> Table:
+    columns = ("stage", "steps", "hold", "trades", "net bp", "Sharpe ± SE", "bonus bp")
+    table = _table(columns, right=columns[1:], title="Looks at the held-out sessions")
+    for look in _thinned(curve):
+        table.add_row(
+            words_of(look["stage"]),
+            f"{look['steps']:,}",
+            percent(look["hold_rate_ratio"]),
+            number(look["trades_per_session"], 1),
+            number(look["mean_net_bps"], sign=True),
+            sharpe_text(look),
+            number(look["hold_bonus_bps"]),
+        )
+    if len(curve) > CURVE_ROWS:
+        table.caption = f"{CURVE_ROWS} of {len(curve)} looks; the artifact's record holds all"
+    return table
+
+
+def _skill_table(record: Mapping[str, Any]) -> Table:
+    columns = ("on the test sessions", "n", "hold", "trades", "net bp", "Sharpe ± SE", "P(> 0)")
+    table = _table(columns, right=columns[1:])
+    for name, key in (("before over-hold", "before_over_hold"), ("gold", "gold")):
+        metrics = record[key]
+        proof = metrics["probabilistic_sharpe"]
+        table.add_row(
+            name,
+            f"{metrics['n_sessions']:,}",
+            percent(metrics["hold_rate_ratio"]),
+            number(metrics["trades_per_session"], 1),
+            number(metrics["mean_net_bps"], sign=True),
+            sharpe_text(metrics),
+            "none" if proof is None else probability(proof),
+        )
+    return table
+
+
+def _thinned(curve: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Keep the first and last look and evenly spaced ones between."""
+    if len(curve) <= CURVE_ROWS:
+        return list(curve)
+    last = len(curve) - 1
+    return [curve[round(i * last / (CURVE_ROWS - 1))] for i in range(CURVE_ROWS)]
+
+
+def _table(columns: Sequence[str], *, right: Sequence[str], title: str | None = None) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=title, title_justify="left", title_style="bold", caption_justify="left", box=box.SIMPLE_HEAD,
+        pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="dim",
+    )  # fmt: skip
+    for name in columns:
+        side = "right" if name in right else "left"
+        table.add_column(name, justify=side, no_wrap=name not in WRAPPED)  # type: ignore[arg-type]
+    return table
