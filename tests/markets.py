@@ -25,9 +25,7 @@ SHORT_REGIME = RegimeConfig(window_sessions=2, warm_up_sessions=1)
 def observed(sessions: Sessions, constants: FeatureConstants | None = None) -> ObservedMarket:
     """Lead sessions through the whole chain; constants are those of the first session if none are given."""
     raw = compute_features(sessions, SHORT_REGIME)
-    return observe(
-        sessions, build_table(raw, constants or FeatureConstants.fit(raw, sessions, slice(0, 1)))
-    )
+    return observe(sessions, build_table(raw, constants or FeatureConstants.fit(raw, sessions, slice(0, 1))))
 
 
 def random_market(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,6 +27,9 @@ from stairways.trading.rules import TradingRules
 
 Interval = Literal["1min", "5min"]
 Preset = Literal["default", "plan"]
+
+LONGEST_VALUE = 60
+"""Characters of a value that a message shows."""
 
 
 class Part(BaseModel):
@@ -204,7 +208,7 @@ class GoldSettings(Part):
     holdout_share: float = Field(1 / 6, gt=0, lt=1)
     judge_every_rollouts: int = Field(5, ge=1)
     least_progress: float = Field(0.6, ge=0, le=1)
-    patience: int = Field(4, ge=1)
+    patience: int = Field(6, ge=1)
     hold_bonus_bps: float = Field(0.03, ge=0)
     cost_scale: Ramp = Ramp(start=0.5, end=1.0, until=0.5)
     ppo: PPOConfig = PPOConfig(
@@ -265,7 +269,7 @@ class Settings(Part):
     """
 
     preset: Preset = "default"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**63 - 1)
     market: MarketSettings = MarketSettings()
     ranges: RangeSettings = RangeSettings()
     trading: TradingRules = TradingRules()
@@ -357,17 +361,66 @@ def load_settings(
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise _as_config_error(error, path) from error
+        raise _as_config_error(error, path, content, overrides) from error
 
 
-def _as_config_error(error: ValidationError, path: Path | None) -> ConfigError:
+def setting_differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return what differs between two records of settings, each as ``place: now, not before``."""
+    found: list[str] = []
+    for name in sorted(before.keys() | now.keys()):
+        old, new, place = before.get(name), now.get(name), f"{prefix}{name}"
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += setting_differences(old, new, f"{place}.")
+        elif old != new:
+            found.append(f"{place} is {_brief(new)}, not {_brief(old)}")
+    return found
+
+
+def _as_config_error(
+    error: ValidationError, path: Path | None, content: dict[str, Any], overrides: dict[str, Any]
+) -> ConfigError | RangeError:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    where = f"{path}, {place}" if path is not None and place else place or str(path or "options")
-    if place.startswith("ranges"):
-        raise RangeError(message, where=where) from error
-    return ConfigError(message, where=where)
+    loc = tuple(str(part) for part in first["loc"])
+    place = ".".join(loc)
+    from_file = path is not None and _stands_in(content, loc) and not _stands_in(overrides, loc)
+    where = f"{path}, {place}" if from_file and place else place or "options"
+    if first["type"] == "extra_forbidden":
+        return ConfigError("there is no such setting", where=where, remedy=_known_settings(loc))
+    if first["type"] == "union_tag_not_found":
+        return ConfigError("its kind is missing", where=where, remedy="write kind: tilt or kind: reward")
+    if first["type"] == "value_error":
+        message = first["msg"].removeprefix("Value error, ")
+    else:
+        message = f"{first['msg'][:1].lower()}{first['msg'][1:]}, not {_brief(first['input'])}"
+    kind = RangeError if loc[:1] == ("ranges",) else ConfigError
+    return kind(message, where=where, remedy="correct the value")
+
+
+def _stands_in(content: Any, loc: tuple[str, ...]) -> bool:
+    """Tell whether a layer of settings has something to do with a place; tags of a union are passed over."""
+    for part in loc:
+        if not isinstance(content, dict):
+            return True
+        if part in content:
+            content = content[part]
+        elif part != content.get("kind"):
+            return False
+    return bool(loc) and content != {}
+
+
+def _known_settings(loc: tuple[str, ...]) -> str:
+    """Return the settings that stand beside an unknown one, those that look like it first."""
+    record: Any = Settings().as_record()
+    for part in loc[:-1]:
+        record = record.get(part, record) if isinstance(record, dict) else record
+    names = sorted(record) if isinstance(record, dict) else []
+    near = get_close_matches(loc[-1], names, n=1)
+    return f"did you mean {near[0]}?" if near else f"settings there: {', '.join(names)}"
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:

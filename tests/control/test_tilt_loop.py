@@ -77,10 +77,19 @@ def test_the_compiled_loop_equals_the_plain_one(seed, ki, kp, mode, startup):
     rng = np.random.default_rng(seed)
     for _ in range(120):
         score, held, orders = rng.uniform(-3, 3), float(rng.random() < 0.3), float(rng.integers(0, 3))
-        assert hold_multiplier(state, numbers, points, score) == pytest.approx(plain.in_force(score), rel=1e-12)
+        assert hold_multiplier(state, numbers, points, score) == pytest.approx(
+            plain.in_force(score), rel=1e-12
+        )
         advance(state, numbers, points, score, held, orders)
         plain.advance(score, held, orders)
-    found = [state[HOLD], state[TRADE], state[FAST_ERROR], state[SEEN], state[AT_BOUND], state[LONGEST_AT_BOUND]]
+    found = [
+        state[HOLD],
+        state[TRADE],
+        state[FAST_ERROR],
+        state[SEEN],
+        state[AT_BOUND],
+        state[LONGEST_AT_BOUND],
+    ]
     wanted = [plain.hold, plain.trade, plain.mean_error, plain.seen, plain.run, plain.longest]
     assert found == pytest.approx(wanted, rel=1e-12)
 
@@ -151,7 +160,7 @@ def test_the_start_up_is_faster_for_as_long_as_it_says():
 
 
 def test_the_loop_removes_a_steady_error_on_a_logistic_plant():
-    """A policy that holds with odds of 4 to 1 and orders in 30 % of its decisions is led to both set points."""
+    """A policy with odds of 4 to 1 for hold and 0.3 orders a decision is led to both set points."""
     numbers = TiltActuator().numbers(TiltGains(ki_hold=0.03, ki_trade=0.06), 389)
     state = tilt_state(Multipliers())
     for _ in range(20_000):

@@ -17,7 +17,7 @@ from stairways.control.setpoints import SetPoints
 from stairways.control.tilt import Multipliers
 from stairways.errors import ConfigError, TrainingError
 from stairways.learning.network import PolicyNetwork
-from stairways.learning.ppo import Rollout, Tilting, tilted_log_probabilities
+from stairways.learning.ppo import Rollout, Tilting, UpdateReport, tilted_log_probabilities
 from stairways.learning.ppo_config import PPOConfig
 from stairways.learning.schedules import Ramp
 from stairways.learning.steering import RewardSteering, Steering
@@ -38,8 +38,8 @@ def config_of(**more: Any) -> PPOConfig:
     return PPOConfig(**{**FAST, **more})
 
 
-def rollout_of(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> Rollout:
-    """Return the next rollout as the update gets it, before any update."""
+def rollout_of(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> tuple[Rollout, UpdateReport]:
+    """Return the next rollout and the report of its update; the network is put back behind it."""
     seen: list[Rollout] = []
     run = trainer.update.run
 
@@ -51,8 +51,8 @@ def rollout_of(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> Rollout:
         return report
 
     monkeypatch.setattr(trainer.update, "run", watch)
-    trainer.train(trainer.config.rollout_steps)
-    return seen[0]
+    reports = trainer.train(trainer.config.rollout_steps)
+    return seen[0], reports[0].update
 
 
 def ratios(network: PolicyNetwork, rollout: Rollout, tilting: Tilting | None) -> torch.Tensor:
@@ -71,19 +71,28 @@ def test_first_ratio_is_one_while_the_multipliers_move(
     spec: PolicySpec, market: ObservedMarket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = network_of(spec, action_gain=100.0)
-    steering = tilt_steering(market, Multipliers(-1.0, 1.5), log_probability_floor=-6.0)
-    trainer = trainer_of(spec, market, config_of(), steering, network=network)
-    rollout = rollout_of(trainer, monkeypatch)
+    with torch.no_grad():
+        network.policy.head.bias.copy_(torch.linspace(-1.5, 1.5, spec.n_actions))
+    steering = tilt_steering(market, Multipliers(-1.0, 1.5), log_probability_floor=-3.0)
+    settings = config_of(n_steps=10, epochs=1, minibatch=80)
+    trainer = trainer_of(spec, market, settings, steering, network=network)
+    trainer.train(settings.rollout_steps)
+    rollout, report = rollout_of(trainer, monkeypatch)
 
+    assert spec.kind == "mlp" or not rollout.starts[0].any(), "it must begin in the middle of sessions"
     assert rollout.offsets is not None
     held = rollout.offsets[..., 4].mean(1)
     assert len(held.unique()) == len(held), "the multipliers must move at every vector step"
     exact = ratios(network, rollout, Tilting(rollout.offsets, rollout.floor))
     assert float((exact - 1).abs().max()) <= 1e-6
-    # without the stored tilt, or with one tilt for the whole rollout, it is not
+    assert report.clipped_share == 0.0
+    assert abs(report.approximate_kl) <= 1e-6
+    # without the stored tilt, with another floor or with one tilt for the whole rollout, it is not
     untilted = ratios(network, rollout, None)
     frozen = ratios(network, rollout, Tilting(rollout.offsets[:1].expand_as(rollout.offsets), rollout.floor))
+    deeper = ratios(network, rollout, Tilting(rollout.offsets, -20.0))
     assert float((untilted - 1).abs().max()) > 0.5
+    assert float((deeper - 1).abs().max()) > 0.01
     assert float((frozen - 1).abs().max()) > 0.1
 
 
@@ -203,20 +212,24 @@ def flat(snapshot: dict[str, Any]) -> dict[str, bytes]:
     [("mlp", "tilt"), ("lstm", "tilt"), ("lstm-shared", "tilt"), ("mlp", "reward"), ("lstm", "none")],
 )
 def test_a_restored_trainer_goes_on_bit_for_bit(kind: str, steering: str, market: ObservedMarket) -> None:
+    """The snapshot falls on the close of whole sessions, so that some accounts are about to start one."""
+    settings = config_of(n_steps=market.full_session_decisions)
+
     def fresh(seed: int) -> Trainer:
-        return trainer_of(SPECS[kind], market, config_of(), steering_of(steering, market), seed=seed)
+        return trainer_of(SPECS[kind], market, settings, steering_of(steering, market), seed=seed)
 
     first = fresh(1)
-    first.train(3 * 192)
+    first.train(3 * settings.rollout_steps)
     saved = continued(first.snapshot())
-    reports = first.train(3 * 192)
+    assert kind == "mlp" or set(saved["arrays"]["trainer.starts"]) == {True, False}
+    reports = first.train(3 * settings.rollout_steps)
     assert reports[-1].episodes, "sessions must end behind the snapshot"
 
     second = fresh(99)
-    second.train(192)
+    second.train(settings.rollout_steps)
     second.restore(saved)
     assert flat(second.snapshot()) == flat(saved)
-    assert second.train(3 * 192) == reports
+    assert second.train(3 * settings.rollout_steps) == reports
     end = flat(first.snapshot())
     assert flat(second.snapshot()) == end
     wanted = {"adam.0.first", "adam.0.second", "adam.0.step", "generator.acting", "generator.order"}

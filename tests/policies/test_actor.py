@@ -30,7 +30,13 @@ def _each_sigmoid(numbers):
 
 def _spec(kind, regime="none", n_symbols=2, **more) -> PolicySpec:
     name, hidden, layers = kind
-    made = {"kind": name, "lstm_hidden": hidden, "lstm_layers": layers, "regime": regime, "n_symbols": n_symbols}
+    made = {
+        "kind": name,
+        "lstm_hidden": hidden,
+        "lstm_layers": layers,
+        "regime": regime,
+        "n_symbols": n_symbols,
+    }
     return PolicySpec(**{**made, "hidden": (64, 64), **more})
 
 
@@ -70,7 +76,9 @@ def test_it_equals_torch(kind, regime, n_symbols):
             expected = network(torch.from_numpy(observations))[0].numpy()
         else:
             starts = np.zeros((40, 16), bool)
-            expected = network.unroll(torch.from_numpy(observations), starts, network.zero_states(16))[0].numpy()
+            expected = network.unroll(torch.from_numpy(observations), starts, network.zero_states(16))[
+                0
+            ].numpy()
     found = _unroll(compile_program(spec, weights), observations)
     assert np.abs(found).max() > 0.5, "logits so flat would prove nothing"
     np.testing.assert_allclose(_probabilities(found), _probabilities(expected), rtol=0.0, atol=2e-6)
@@ -85,7 +93,9 @@ def test_an_odd_shape_equals_torch():
         network = _network(spec, weights)
         with torch.no_grad():
             starts = np.zeros((5, 3), bool)
-            expected = network.unroll(torch.from_numpy(observations), starts, network.zero_states(3))[0].numpy()
+            expected = network.unroll(torch.from_numpy(observations), starts, network.zero_states(3))[
+                0
+            ].numpy()
         found = _unroll(compile_program(spec, weights), observations)
         np.testing.assert_allclose(_probabilities(found), _probabilities(expected), rtol=0.0, atol=2e-6)
 
@@ -100,7 +110,9 @@ def test_a_row_does_not_depend_on_its_batch(kind, regime):
     alone = together.copy()
     for step in observations:
         batch = forward_batch(program, step, together)
-        single = np.concatenate([forward_batch(program, step[i : i + 1], alone[i : i + 1]) for i in range(65)])
+        single = np.concatenate(
+            [forward_batch(program, step[i : i + 1], alone[i : i + 1]) for i in range(65)]
+        )
         assert batch.tobytes() == single.tobytes()
         assert together.tobytes() == alone.tobytes()
 
@@ -169,7 +181,9 @@ def test_the_gate_by_hand():
 
 
 def test_tanh_and_sigmoid_are_accurate_to_3e_7():
-    grid = np.concatenate([np.linspace(-30, 30, 600_001), np.geomspace(1e-30, 1e-2, 2_000)]).astype(np.float32)
+    grid = np.concatenate([np.linspace(-30, 30, 600_001), np.geomspace(1e-30, 1e-2, 2_000)]).astype(
+        np.float32
+    )
     exact = grid.astype(np.float64)
     assert np.abs(_each_tanh(grid) - np.tanh(exact)).max() < 3e-7
     assert np.abs(_each_sigmoid(grid) - 1.0 / (1.0 + np.exp(-exact))).max() < 3e-7

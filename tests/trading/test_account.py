@@ -124,7 +124,10 @@ def test_flatten_closes_everything_with_costs():
     _act(account, BUY, SELL)
     before = account.nav_usd(CLOSES)
     fills = account.flatten(CLOSES, np.array([1e6, 1e6]))
-    assert [(fill.symbol_index, fill.direction, fill.forced) for fill in fills] == [(0, -1, True), (1, 1, True)]
+    assert [(fill.symbol_index, fill.direction, fill.forced) for fill in fills] == [
+        (0, -1, True),
+        (1, 1, True),
+    ]
     assert (account.shares, account.units) == ([0, 0], [0, 0])
     paid = sum(fill.commission_usd + fill.slippage_usd for fill in fills)
     assert account.nav_usd(CLOSES) == pytest.approx(before - paid, rel=1e-14)

@@ -40,7 +40,7 @@ def dry_run(
 
     from stairways.config import load_settings
     from stairways.errors import ConfigError
-    from stairways.reporting.terminal import TerminalWatcher, print_verdicts
+    from stairways.reporting.terminal import Bands, TerminalWatcher, print_verdicts
     from stairways.tuning.dry_run import dry_run as run_dry
     from stairways.tuning.shipped import shipped_gold
 
@@ -60,7 +60,7 @@ def dry_run(
     if gold is None and settings.market.bars is not None:
         raise ConfigError("--gold is missing: the shipped gold is for the sample market only")
     console = Console(stderr=as_json)
-    with TerminalWatcher(console, settings) as watcher:
+    with TerminalWatcher(console, Bands.of(settings.resolved_gate())) as watcher:
         outcome = run_dry(
             settings, gold or shipped_gold(), watcher=watcher, validate_warm_start=validate_warmstart
         )

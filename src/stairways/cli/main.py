@@ -49,13 +49,12 @@ def run(arguments: list[str]) -> int:
     from stairways.errors import InputError, StairwaysError
 
     try:
-        result = app(arguments, standalone_mode=False)
+        result = app(arguments, standalone_mode=False, prog_name="stairways")
     except StairwaysError as error:
         _complain(error.line())
         return BAD_INPUT if isinstance(error, InputError) else REFUSED
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted; what was finished stands, add --resume to go on with a tuning")
-        return INTERRUPTED
+        result = INTERRUPTED
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
         _complain(f"{error.filename or 'a file'}: {reason}; nothing half-written was left behind")
@@ -64,8 +63,13 @@ def run(arguments: list[str]) -> int:
         message = getattr(error, "format_message", None)
         if message is None:
             raise
-        _complain(f"{message()}; see stairways --help")
+        # A group without a command has shown its help; there is nothing to add.
+        if message():
+            _complain(f"{message()}; see stairways --help")
         return BAD_INPUT
+    # The parser turns Ctrl-C into this status without a word.
+    if result == INTERRUPTED:
+        _complain("interrupted; what was finished stands, add --resume to go on with a tuning")
     return result if isinstance(result, int) else PASSED
 
 

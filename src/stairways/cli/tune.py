@@ -52,7 +52,7 @@ def tune(
     from stairways.cli.clock import utc_now
     from stairways.config import load_settings
     from stairways.errors import ConfigError
-    from stairways.reporting.terminal import TerminalWatcher, print_outcome
+    from stairways.reporting.terminal import Bands, TerminalWatcher, print_outcome
     from stairways.tuning.run import TuneRun
     from stairways.tuning.shipped import shipped_gold
 
@@ -75,7 +75,7 @@ def tune(
             remedy="train one with `stairways gold train --bars ...`",
         )
     console = Console()
-    with TerminalWatcher(console, settings) as watcher:
+    with TerminalWatcher(console, Bands.of(settings.resolved_gate())) as watcher:
         run = TuneRun(settings, gold or shipped_gold(), out, clock=utc_now, watcher=watcher, resume=resume)
         outcome = run.run()
     print_outcome(console, outcome.summary, outcome.folder)

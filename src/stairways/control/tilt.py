@@ -46,7 +46,8 @@ def hold_multiplier(
     fast = 0.0
     if tilt.kp_fast != 0.0:
         fast = proportional(tilt.kp_fast, state[FAST_ERROR], market_multiplier(points, score))
-    return min(tilt.hold_bound, max(-tilt.hold_bound, state[HOLD] + fast))
+    wanted: float = state[HOLD] + fast
+    return min(tilt.hold_bound, max(-tilt.hold_bound, wanted))
 
 
 @njit(cache=True)

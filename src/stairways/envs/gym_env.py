@@ -83,9 +83,7 @@ class TradingEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         self._running = True
         return self._observation(), {"date": str(self.market.dates[session])}
 
-    def step(
-        self, action: np.int64 | int
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64 | int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Take one decision.
 
         Returns:
@@ -100,8 +98,9 @@ class TradingEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
         if not self._running:
             raise ResetNeeded("no session is open: call reset first")
         chosen = int(action)
-        if not 0 <= chosen < self.action_space.n:
-            raise InvalidAction(f"action {chosen} is not in 0..{self.action_space.n - 1}")
+        known = n_actions(self.market.n_symbols)
+        if not 0 <= chosen < known:
+            raise InvalidAction(f"action {chosen} is not in 0..{known - 1}")
         closes = self._at("close", self.bar)
         nav_before = self.account.nav_usd(closes)
         fills = self._trade(chosen, closes)

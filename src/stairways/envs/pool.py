@@ -171,9 +171,7 @@ def step_pool(
                 notional += abs(fills[symbol, QUANTITY]) * fills[symbol, PRICE]
         last = b + 2 == tape.n_bars[s]
         if last:
-            orders += flatten(
-                rules, tape.close[s, b + 1], tape.volume[s, b + 1], book, shares, units, fills
-            )
+            orders += flatten(rules, tape.close[s, b + 1], tape.volume[s, b + 1], book, shares, units, fills)
             for symbol in range(n_symbols):
                 if fills[symbol, QUANTITY] != 0.0:
                     notional += abs(fills[symbol, QUANTITY]) * fills[symbol, PRICE]
@@ -218,9 +216,7 @@ def step_pool(
 
 
 @njit(cache=True)
-def _observe_all(
-    tape: Tape, state: PoolState, columns: NDArray[np.int64], out: NDArray[np.float32]
-) -> None:
+def _observe_all(tape: Tape, state: PoolState, columns: NDArray[np.int64], out: NDArray[np.float32]) -> None:
     for account in range(len(state.session)):
         _write_observation(tape, state, account, columns, out[account])
 
@@ -309,9 +305,7 @@ class SessionPool:
         step_pool(
             self._tape,
             self.rules.numbers(self.cost_scale),
-            self.reward.numbers(
-                1e4 * self.rules.risk_free_per_year_ratio / full_year, self.rules.max_gross
-            ),
+            self.reward.numbers(1e4 * self.rules.risk_free_per_year_ratio / full_year, self.rules.max_gross),
             self._legs,
             self._columns,
             self.rules.initial_nav_usd,

@@ -6,9 +6,12 @@ a tilt does) brings it back. A bonus on the whole network would destroy it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from stairways.learning.network import PolicyNetwork
+from stairways.trading.actions import hold_action
 
 VALUE_PREFIX = "value."
 OUTPUT_BIAS = "policy.head.bias"
@@ -23,5 +26,6 @@ def free_hold_bias_only(network: PolicyNetwork) -> None:
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name.startswith(VALUE_PREFIX) or name == OUTPUT_BIAS)
     mask = torch.zeros(network.spec.n_actions)
-    mask[(network.spec.n_actions - 1) // 2] = 1.0
-    network.get_parameter(OUTPUT_BIAS).register_hook(lambda gradient: gradient * mask)  # type: ignore[no-untyped-call]
+    mask[hold_action(network.spec.n_symbols)] = 1.0
+    bias: Any = network.get_parameter(OUTPUT_BIAS)
+    bias.register_hook(lambda gradient: gradient * mask)

@@ -142,9 +142,7 @@ def failures(verdicts: Sequence[Mapping[str, Any]], required: Sequence[str]) -> 
     )
 
 
-def verdict_groups(
-    verdicts: Sequence[Mapping[str, Any]], required: Sequence[str]
-) -> list[dict[str, Any]]:
+def verdict_groups(verdicts: Sequence[Mapping[str, Any]], required: Sequence[str]) -> list[dict[str, Any]]:
     """Return the verdicts by group, a required one that was never judged included, ready to show."""
     given = {verdict["name"] for verdict in verdicts}
     rows = [_verdict(verdict, required) for verdict in verdicts]
@@ -264,11 +262,9 @@ def no_sharpe(n_sessions: int) -> str:
 
 def named_policies(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the metrics of every policy in the order in which they are shown."""
-    from stairways.reporting.pictures import POLICY_WORDS
-
     found = {"candidate": summary["candidate"], "gold": summary["gold"], **summary.get("baselines", {})}
-    known = [name for name in POLICY_WORDS if name in found]
-    return {name: found[name] for name in [*known, *(n for n in found if n not in POLICY_WORDS)]}
+    known = [name for name in POLICY_NOTES if name in found]
+    return {name: found[name] for name in dict.fromkeys([*known, *found])}
 
 
 def words_of(name: str) -> str:
@@ -327,14 +323,15 @@ def _between(interval: Sequence[float] | None, digits: int, *, scale: float = 1.
 
 
 def _policies(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    from stairways.reporting.pictures import PALETTE, POLICY_WORDS
+    from stairways.reporting.pictures import PALETTE
 
     rows = []
     for name, metrics in named_policies(summary).items():
         proof = metrics["probabilistic_sharpe"]
+        true = "" if proof is None else f", P {probability(proof)}"
         rows.append(
             {
-                "name": POLICY_WORDS.get(name, name),
+                "name": words_of(name),
                 "role": name.replace("_", "-") if name in PALETTE else "ink",
                 "note": POLICY_NOTES.get(name, ""),
                 "mode": metrics["mode"],
@@ -344,7 +341,7 @@ def _policies(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
                     (percent(metrics["chance_hold_rate_ratio"]), ""),
                     (number(metrics["trades_per_session"]), _between(metrics["trades_interval"], 2)),
                     (sharpe_text(metrics),
-                     f"n = {metrics['n_sessions']:,}" + ("" if proof is None else f", P {probability(proof)}")),
+                     f"n = {metrics['n_sessions']:,}{true}"),
                     (number(metrics["mean_net_bps"], sign=True),
                      _between(metrics["mean_net_bps_interval"], 2, sign=True)),
                     (percent(metrics["net_return_ratio"], sign=True), ""),
@@ -358,11 +355,9 @@ def _policies(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pairs(summary: Mapping[str, Any]) -> list[dict[str, str]]:
-    from stairways.reporting.pictures import POLICY_WORDS
-
     return [
         {
-            "name": POLICY_WORDS.get(name, name),
+            "name": words_of(name),
             "difference": number(pair["mean_difference_bps"], sign=True),
             "error": number(pair["standard_error_bps"]),
             "interval": _between(pair["interval_bps"], 2, sign=True),
@@ -394,16 +389,23 @@ def _cycle(cycle: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, An
             (number(select["trades_per_session"]), _between(select["trades_interval"], 2)),
             (number(select["mean_net_bps"], sign=True),
              _between(select["mean_net_bps_interval"], 1, sign=True)),
-            (f"{errors}, {'improved' if cycle['improved'] else 'not improved'}", better["reason"]),
+            (errors, _improvement_words(cycle)),
             (percent(drift["relative"]), f"limit {percent(drift['threshold'], 0)}"),
             (f"{drift['mean_kl']:.1e}", percent(drift["equal_greedy_share"])),
             ("passed" if cycle["gate_passed"] else "FAILED", _listed([words_of(n) for n in failed])),
             ("not run" if shadow is None else "passed" if shadow["passed"] else "FAILED", f"{results} bp"),
             (f"{cycle['training'][-1]['learning_rate']:.1e}", ""),
             ("none" if rolling is None else number(rolling),
-             "" if share is None else f"{percent(share, 0)} its own"),
+             "" if share is None else percent(share, 0)),
         ),
     }  # fmt: skip
+
+
+def _improvement_words(cycle: Mapping[str, Any]) -> str:
+    if cycle["improved"]:
+        return "improved"
+    better = cycle["improvement"]
+    return "not kept: the gate failed" if better["improved"] else str(better["reason"])
 
 
 def _control(control: Mapping[str, Any]) -> dict[str, Any]:

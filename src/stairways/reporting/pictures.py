@@ -26,74 +26,49 @@ if TYPE_CHECKING:
 # its own dash and its own label, so that no reading rests on colour.
 PALETTE: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "ink": ("#1b2430", "#e7eaef"),
-        "muted": ("#586272", "#9ca6b4"),
-        "grid": ("#e4e7eb", "#2b323c"),
-        "paper": ("#ffffff", "#181d25"),
-        "band": ("#3f8f5f", "#5fbf86"),
-        "candidate": ("#0069a6", "#5ab8f0"),
-        "gold": ("#a87400", "#eab948"),
-        "tilted_gold": ("#c85200", "#ff9550"),
-        "random": ("#a0497f", "#e59bc8"),
-        "all_hold": ("#6d7683", "#8b95a4"),
-        "buy_and_hold": ("#007a5c", "#40cba3"),
+        "ink": ("#1b2430", "#e7eaef"), "muted": ("#586272", "#9ca6b4"), "grid": ("#e4e7eb", "#2b323c"),
+        "paper": ("#ffffff", "#181d25"), "band": ("#37835a", "#5fbf86"),
+        "candidate": ("#0069a6", "#5ab8f0"), "gold": ("#966600", "#eab948"),
+        "tilted_gold": ("#c85200", "#ff9550"), "random": ("#a0497f", "#e59bc8"),
+        "all_hold": ("#6d7683", "#8b95a4"), "buy_and_hold": ("#007a5c", "#40cba3"),
         "oracle": ("#5a45b0", "#ab9cf5"),
     }
-)
-POLICY_WORDS: Mapping[str, str] = MappingProxyType(
-    {
-        "candidate": "candidate",
-        "gold": "gold",
-        "tilted_gold": "tilted gold",
-        "random": "random",
-        "all_hold": "all hold",
-        "buy_and_hold": "buy and hold",
-        "oracle": "oracle",
-    }
-)
+)  # fmt: skip
+POLICIES = ("candidate", "gold", "tilted_gold", "random", "all_hold", "buy_and_hold", "oracle")
+REWARD_COLOURS = (*POLICIES, "ink")
 DASHES: Mapping[str, Any] = MappingProxyType(
     {
-        "tilted_gold": (0, (5, 1.6)),
-        "random": (0, (1.2, 1.6)),
+        "tilted_gold": (0, (5, 1.6)), "random": (0, (1.2, 1.6)), "oracle": (0, (2.5, 1.4)),
         "buy_and_hold": (0, (6, 1.6, 1.2, 1.6)),
-        "oracle": (0, (2.5, 1.4)),
     }
-)
-REWARD_COLOURS = (
-    "candidate", "tilted_gold", "buy_and_hold", "random", "gold", "oracle", "all_hold", "ink",
 )  # fmt: skip
 IN_DRAWDOWN = ("gold", "tilted_gold", "buy_and_hold", "candidate")
 EQUITY_TICKS = (-0.9, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-PANEL = (440.0, 270.0)
-WIDE = (920.0, 420.0)
-NARROW = (430.0, 480.0)
-STYLE: Mapping[str, Any] = MappingProxyType(
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+# Sizes in points: half of the page's width, all of it, and all of a telephone's.
+PANEL, WIDE, NARROW = (440.0, 270.0), (920.0, 420.0), (430.0, 480.0)
+BESIDE = ("axes fraction", "data")
+STYLE: Mapping[Any, Any] = MappingProxyType(
     {
-        "svg.fonttype": "none",
-        "font.family": "DejaVu Sans",
-        "font.size": 10.5,
-        "text.parse_math": False,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.linewidth": 0.8,
-        "axes.edgecolor": PALETTE["muted"][0],
-        "axes.labelcolor": PALETTE["muted"][0],
-        "axes.titlecolor": PALETTE["ink"][0],
-        "axes.axisbelow": True,
-        "xtick.color": PALETTE["muted"][0],
-        "ytick.color": PALETTE["muted"][0],
-        "xtick.major.size": 3.0,
-        "ytick.major.size": 0.0,
-        "text.color": PALETTE["ink"][0],
-        "grid.color": PALETTE["grid"][0],
-        "grid.linewidth": 0.8,
-        "lines.solid_capstyle": "round",
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
+        "svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": 10.5, "text.parse_math": False,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "axes.axisbelow": True,
+        "axes.edgecolor": PALETTE["muted"][0], "axes.labelcolor": PALETTE["muted"][0],
+        "axes.titlecolor": PALETTE["ink"][0], "text.color": PALETTE["ink"][0], "axes.facecolor": "none",
+        "xtick.color": PALETTE["muted"][0], "ytick.color": PALETTE["muted"][0], "figure.facecolor": "none",
+        "xtick.major.size": 3.0, "ytick.major.size": 0.0, "lines.solid_capstyle": "round",
+        "grid.color": PALETTE["grid"][0], "grid.linewidth": 0.8,
     }
+)  # fmt: skip
+NO_CYCLE = "no cycle was run"
+README_TITLES = (
+    "Hold rate over the cycles, % of decisions", "Trades per session over the cycles",
+    "Net result on the unseen sessions", "Candidate less baseline, bp per session",
+)  # fmt: skip
+BEHAVIOUR_CAPTION = (
+    "Open dots: one training rollout each. Filled dots: mean on the select sessions after the cycle; thick "
+    "line its 95% interval, thin line 5 to 95% of single sessions. Right of the dashed line: the unseen "
+    "sessions, in deployment mode."
 )
-
-Drawer = Callable[["Figure", Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -128,8 +103,8 @@ class Behaviour:
         series: Name of its values per session in the series.
         scale: Factor to the unit that is drawn.
         unit: That unit, on the axis.
-        bands: (low, high, words) of each band, in the unit drawn, widest first.
         digits: Decimals of a mean.
+        bands: (low, high, words) of each band, in the unit drawn, widest first.
     """
 
     key: str
@@ -138,48 +113,39 @@ class Behaviour:
     series: str
     scale: float
     unit: str
-    bands: tuple[tuple[float, float, str], ...]
     digits: int
+    bands: tuple[tuple[float, float, str], ...]
 
 
 def all_pictures(summary: Mapping[str, Any]) -> tuple[Picture, ...]:
     """Draw every picture of a run's summary, in the order of the page."""
     return (
+        _over_cycles(summary, "hold", "Hold rate over the cycles", hold_behaviour),
+        _over_cycles(summary, "trades", "Trades per session over the cycles", trades_behaviour),
         _equity(summary),
-        _over_cycles(
-            summary, "hold", "Hold rate over the cycles", lambda: hold_behaviour(summary), _BEHAVIOUR_CAPTION
-        ),
-        _over_cycles(
-            summary, "trades", "Trades per session over the cycles", lambda: trades_behaviour(summary),
-            _BEHAVIOUR_CAPTION,
-        ),
         _comparisons(summary),
         _multipliers(summary),
-        _reward_shares(summary),
         _regime(summary),
-    )  # fmt: skip
+        _reward_shares(summary),
+    )
 
 
 def readme_picture(summary: Mapping[str, Any]) -> bytes:
     """Draw hold rate, trades, equity and comparisons of a run as one PNG."""
-    title = "SYNTHETIC market" if summary["data"]["synthetic"] else str(summary["data"]["source"])
+    market = "SYNTHETIC market" if summary["data"]["synthetic"] else str(summary["data"]["source"])
+    title = f"{market}, {summary['candidate']['n_sessions']:,} unseen sessions"
     with _styled("readme"):
         figure = _figure(1000.0, 640.0)
-        figure.set_facecolor("white")
-        hold, trades = _axes(figure, (64, 348, 356, 228)), _axes(figure, (568, 348, 356, 228))
-        equity, pairs = _axes(figure, (64, 48, 316, 228)), _axes(figure, (640, 48, 312, 228))
-        parts = (
-            (hold, "Hold rate over the cycles, %"), (trades, "Trades per session over the cycles"),
-            (equity, "Net result on the unseen sessions, %"), (pairs, "Candidate less baseline, bp per session"),
-        )  # fmt: skip
-        for axes, text in parts:
-            axes.set_title(text, loc="left", fontsize=11.5, fontweight="bold", pad=9)
+        figure.set_facecolor(_light("paper"))
+        figure.text(0.064, 0.962, title, fontsize=13, fontweight="bold")
+        hold, trades = _axes(figure, (64, 348, 352, 228)), _axes(figure, (568, 348, 352, 228))
+        equity, pairs = _axes(figure, (64, 48, 310, 228)), _axes(figure, (650, 48, 302, 228))
         draw_behaviour(hold, summary, hold_behaviour(summary))
         draw_behaviour(trades, summary, trades_behaviour(summary))
-        draw_equity(equity, _test_series(summary))
+        draw_equity(equity, summary["series"]["test"])
         draw_comparisons(pairs, summary["comparisons"])
-        n_sessions = summary["candidate"]["n_sessions"]
-        figure.text(0.064, 0.962, f"{title}, {n_sessions:,} unseen sessions", fontsize=13, fontweight="bold")
+        for axes, words in zip((hold, trades, equity, pairs), README_TITLES, strict=True):
+            axes.set_title(words, loc="left", fontsize=11.5, fontweight="bold", pad=9)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
     return buffer.getvalue()
@@ -189,17 +155,12 @@ def hold_behaviour(summary: Mapping[str, Any]) -> Behaviour:
     """Return the hold rate with the band of its mean."""
     gate = summary["gate"]
     target, tolerance = 100 * gate["hold_target_ratio"], 100 * gate["hold_tolerance_ratio"]
-    words = f"mean\n{target - tolerance:g} to {target + tolerance:g}"
+    low, high = target - tolerance, target + tolerance
+    words = f"mean\n{low:g} to {high:g}"
     return Behaviour(
-        key="hold_rate_ratio",
-        interval_key="hold_rate_interval",
-        by_session="hold_rate_by_session",
-        series="hold_rate_ratio",
-        scale=100.0,
-        unit="% of decisions",
-        bands=((target - tolerance, target + tolerance, words),),
-        digits=1,
-    )
+        "hold_rate_ratio", "hold_rate_interval", "hold_rate_by_session", "hold_rate_ratio",
+        scale=100.0, unit="% of decisions", digits=1, bands=((low, high, words),),
+    )  # fmt: skip
 
 
 def trades_behaviour(summary: Mapping[str, Any]) -> Behaviour:
@@ -207,67 +168,56 @@ def trades_behaviour(summary: Mapping[str, Any]) -> Behaviour:
     gate = summary["gate"]
     bands = ((gate["session_trades_band"], "one session"), (gate["trades_band"], "mean"))
     return Behaviour(
-        key="trades_per_session",
-        interval_key="trades_interval",
-        by_session="trades_by_session",
-        series="trades",
-        scale=1.0,
-        unit="trades per session",
+        "trades_per_session", "trades_interval", "trades_by_session", "trades",
+        scale=1.0, unit="trades per session", digits=2,
         bands=tuple((low, high, f"{what}\n{low:g} to {high:g}") for (low, high), what in bands),
-        digits=2,
-    )
+    )  # fmt: skip
 
 
 def draw_behaviour(axes: Axes, summary: Mapping[str, Any], what: Behaviour) -> None:
     """Draw a controlled quantity: rollouts, means on the select sessions, the unseen sessions."""
     cycles = summary["cycles"]
-    ends = np.array([cycle["steps"] for cycle in cycles], dtype=np.float64)
-    last, gap = float(ends[-1]), float(np.diff(ends, prepend=0.0).mean())
+    last = float(cycles[-1]["steps"])
+    gap = last / len(cycles)
     divide, edge = last + 0.5 * gap, (last + 0.5 * gap) * 1.46
     for index, (low, high, _) in enumerate(what.bands):
         axes.axhspan(low, high, color=_light("band"), alpha=(0.10, 0.22)[index], lw=0, zorder=0)
     rollouts = [report for cycle in cycles for report in cycle["training"]]
-    steps = [report["steps"] for report in rollouts]
     values = [report[what.key] * what.scale for report in rollouts]
-    axes.plot(
-        steps, values, "o-", color=_light("muted"), lw=0.8, ms=3.6, mfc=_light("paper"), mew=0.9, zorder=2
-    )
+    style: dict[str, Any] = {"color": _light("muted"), "mfc": _light("paper"), "mew": 0.9}
+    axes.plot([report["steps"] for report in rollouts], values, "o-", lw=0.8, ms=3.6, zorder=2, **style)
     for cycle in cycles:
         at = cycle["steps"] + 0.16 * gap
         _spread(axes, at, cycle["select"], cycle[what.by_session], what, "candidate", "o")
     _draw_unseen(axes, summary, what, divide, edge)
     axes.axvline(divide, color=_light("muted"), lw=0.8, ls=(0, (2, 2)))
     axes.set_xlim(-0.05 * gap, edge)
-    _cycle_ticks(axes, summary, ends, (divide + edge) / 2)
-    axes.set_ylim(*_behaviour_limits(axes, what))
+    _cycle_ticks(axes, summary, (divide + edge) / 2)
+    low, high = min(axes.get_ylim()[0], what.bands[0][0]), max(axes.get_ylim()[1], what.bands[0][1])
+    highest = 100.0 if what.scale == 100.0 else np.inf
+    axes.set_ylim(max(0.0, low - 0.04 * (high - low)), min(highest, high + 0.04 * (high - low)))
     for index, (low, high, words) in enumerate(what.bands):
         # The words of the outer of two bands stand at its top, where the inner one's do not reach.
         outer = len(what.bands) > 1 and index == 0
-        axes.annotate(
-            words, (1.0, high if outer else (low + high) / 2), (5, 0), xycoords=("axes fraction", "data"),
-            textcoords="offset points", va="top" if outer else "center", fontsize=9.5, color=_light("band"),
-        )  # fmt: skip
+        place = (1.0, high if outer else (low + high) / 2)
+        _say(axes, words, place, (5, 0), "band", 9.5, va="top" if outer else "center", xycoords=BESIDE)
 
 
-def draw_equity(axes: Axes, series: Mapping[str, Any], *, right: bool = True) -> None:
+def draw_equity(axes: Axes, series: Mapping[str, Any]) -> None:
     """Draw the net result of every policy since the first unseen session, on a log scale of NAV."""
-    names = _policy_order(series)
-    curves = {name: _log_nav(series[name]["equity_ratio"]) for name in names}
+    names = [*(n for n in POLICIES if n in series), *(n for n in series if n not in POLICIES)]
+    curves = {name: np.log1p(np.array([0.0, *series[name]["equity_ratio"]])) for name in names}
     for name, curve in curves.items():
-        _policy_line(axes, name, np.concatenate(([0.0], curve)))
+        _policy_line(axes, name, curve)
     low, high = min(c.min() for c in curves.values()), max(c.max() for c in curves.values())
     margin = 0.04 * max(high - low, 1e-4)
-    axes.set_ylim(min(low, 0.0) - margin, max(high, 0.0) + margin)
-    ticks = _equity_ticks(float(np.expm1(min(low, 0.0))), float(np.expm1(max(high, 0.0))))
+    axes.set_ylim(low - margin, high + margin)
+    ticks = _equity_ticks(float(np.expm1(low)), float(np.expm1(high)))
     axes.set_yticks([float(np.log1p(tick)) for tick in ticks], [_signed_percent(tick) for tick in ticks])
     _date_axis(axes, series[names[0]]["dates"], lead=1)
-    if right:
-        ends = {name: float(curve[-1]) for name, curve in curves.items()}
-        words = {
-            name: f"{POLICY_WORDS.get(name, name)} {_signed_percent(float(np.expm1(end)), 1)}"
-            for name, end in ends.items()
-        }
-        _end_labels(axes, ends, words)
+    ends = {name: float(curve[-1]) for name, curve in curves.items()}
+    results = {name: _signed_percent(float(np.expm1(end)), 1) for name, end in ends.items()}
+    _end_labels(axes, ends, {n: f"{n.replace('_', ' ')} {result}" for n, result in results.items()})
 
 
 def draw_drawdown(axes: Axes, series: Mapping[str, Any]) -> None:
@@ -278,51 +228,61 @@ def draw_drawdown(axes: Axes, series: Mapping[str, Any]) -> None:
             axes.fill_between(np.arange(len(fall)), fall, 0.0, color=_light(name), alpha=0.25, lw=0)
         _policy_line(axes, name, fall)
     axes.set_ylim(top=0.0)
-    _few_ticks(axes, 4)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}%".replace("-", "\N{MINUS SIGN}"))
+    axes.locator_params(axis="y", nbins=4)
+    axes.yaxis.set_major_formatter(lambda value, _: _minus(f"{value:g}%"))
     _date_axis(axes, series["candidate"]["dates"], lead=1)
 
 
 def draw_comparisons(axes: Axes, comparisons: Mapping[str, Any]) -> None:
     """Draw the paired mean differences with their intervals, one row each."""
-    names = list(comparisons)
+    names = list(comparisons)[::-1]
     cover = {"facecolor": _light("paper"), "edgecolor": "none", "pad": 0.8}
-    for row, name in enumerate(reversed(names)):
-        pair = comparisons[name]
-        low, high = pair["interval_bps"]
-        mean = pair["mean_difference_bps"]
+    for row, name in enumerate(names):
+        low, high = comparisons[name]["interval_bps"]
+        mean = comparisons[name]["mean_difference_bps"]
         colour = _light(name if name in PALETTE else "ink")
         axes.plot([low, high], [row, row], color=colour, lw=3.2, solid_capstyle="butt")
         axes.plot([mean], [row], "o", color=colour, ms=7.5, mec=_light("paper"), mew=1.2)
-        text = f"{mean:+.2f}  ({low:+.2f} to {high:+.2f})".replace("-", "\N{MINUS SIGN}")
-        axes.annotate(text, (mean, row), (0, 9), textcoords="offset points", ha="center", fontsize=10, bbox=cover)
+        text = _minus(f"{mean:+.2f}  ({low:+.2f} to {high:+.2f})")
+        _say(axes, text, (mean, row), (0, 9), "ink", 10, ha="center", va="bottom", bbox=cover)
     axes.axvline(0.0, color=_light("ink"), lw=1.0)
-    axes.set_yticks(range(len(names)), [f"less {POLICY_WORDS.get(n, n)}" for n in reversed(names)])
-    axes.tick_params(axis="y", labelsize=10, labelcolor=_light("ink"))
+    words = [f"less {name.replace('_', ' ')}" for name in names]
+    axes.set_yticks(range(len(names)), words, fontsize=10, color=_light("ink"))
     axes.set_ylim(-0.55, len(names) - 0.35)
-    low, high = axes.get_xlim()
-    axes.set_xlim(low - 0.12 * (high - low), high + 0.12 * (high - low))
+    axes.margins(x=0.14)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
 
 
-_BEHAVIOUR_CAPTION = (
-    "Open dots: one training rollout each. Filled dots: mean on the select sessions after the cycle; thick "
-    "line its 95% interval, thin line 5 to 95% of single sessions. Right of the dashed line: the unseen "
-    "sessions, in deployment mode."
-)
+def _panel(name: str, title: str, caption: str, missing: str, draw: Callable[[Figure], None]) -> Picture:
+    """Return a picture of half the page's width, or the reason why there is none."""
+    svg = "" if missing else _svg(name, title, PANEL, draw)
+    return Picture(name, title, caption, svg=svg, missing=missing)
+
+
+def _over_cycles(
+    summary: Mapping[str, Any], name: str, title: str, behaviour: Callable[[Mapping[str, Any]], Behaviour]
+) -> Picture:
+    def draw(figure: Figure) -> None:
+        axes = _axes(figure, (40, 36, PANEL[0] - 106, PANEL[1] - 64))
+        draw_behaviour(axes, summary, behaviour(summary))
+        _unit(axes, behaviour(summary).unit)
+
+    missing = "" if summary.get("cycles") else NO_CYCLE
+    return _panel(name, title, BEHAVIOUR_CAPTION, missing, draw)
 
 
 def _equity(summary: Mapping[str, Any]) -> Picture:
     title = "Net result and drawdown on the unseen sessions"
     caption = (
-        "Above: net result since the start, % of initial NAV, on a log scale; figures are those of the last "
-        "session. Below: fall from the peak of NAV by session closes, for candidate (filled), gold, tilted "
-        "gold and buy and hold; those of the others stand in the table of policies."
+        "Above: net result since the start, % of initial NAV, on a log scale, with the last session's figures. "
+        "Below: fall from the peak of NAV by session closes, for candidate (filled), gold, tilted gold and buy "
+        "and hold; those of the others stand in the table of policies."
     )
-    series = _test_series(summary)
+    series = (summary.get("series") or {}).get("test")
     if not series:
-        return Picture("equity", title, caption, missing="this summary holds no series of the unseen sessions")
+        missing = "this summary holds no series of the unseen sessions"
+        return Picture("equity", title, caption, missing=missing)
 
     def draw(figure: Figure, right: float) -> None:
         width, height = 72 * figure.get_size_inches()
@@ -337,30 +297,12 @@ def _equity(summary: Mapping[str, Any]) -> Picture:
     return Picture("equity", title, caption, svg=wide, narrow_svg=narrow)
 
 
-def _over_cycles(
-    summary: Mapping[str, Any], name: str, title: str, behaviour: Callable[[], Behaviour], caption: str
-) -> Picture:
-    if not summary.get("cycles"):
-        return Picture(name, title, caption, missing="no cycle was run")
-    what = behaviour()
-
-    def draw(figure: Figure) -> None:
-        axes = _axes(figure, (40, 36, PANEL[0] - 106, PANEL[1] - 64))
-        draw_behaviour(axes, summary, what)
-        _unit(axes, what.unit)
-
-    return Picture(name, title, caption, svg=_svg(name, title, PANEL, draw))
-
-
 def _comparisons(summary: Mapping[str, Any]) -> Picture:
-    title = "Candidate less each baseline, session by session"
     pairs = summary.get("comparisons") or {}
-    if not pairs:
-        return Picture("comparisons", title, "", missing="no paired comparison was made")
-    confidence = next(iter(pairs.values()))["confidence"]
+    levels = " and ".join(sorted({f"{pair['confidence']:.0%}" for pair in pairs.values()}))
     caption = (
         f"Mean difference of net results on the same unseen sessions, bp of NAV per session; lines are "
-        f"{confidence:.0%} intervals of a paired stationary bootstrap. An interval right of 0 is better."
+        f"{levels} intervals of a paired stationary bootstrap. An interval right of 0 is better."
     )
 
     def draw(figure: Figure) -> None:
@@ -368,7 +310,8 @@ def _comparisons(summary: Mapping[str, Any]) -> Picture:
         draw_comparisons(axes, pairs)
         axes.set_xlabel("bp of NAV per session", fontsize=10)
 
-    return Picture("comparisons", title, caption, svg=_svg("comparisons", title, PANEL, draw))
+    missing = "" if pairs else "no paired comparison was made"
+    return _panel("comparisons", "Candidate less each baseline, session by session", caption, missing, draw)
 
 
 def _multipliers(summary: Mapping[str, Any]) -> Picture:
@@ -380,79 +323,62 @@ def _multipliers(summary: Mapping[str, Any]) -> Picture:
         if tilted
         else "Mean bonus paid on hold actions in each training rollout, bp of NAV per decision."
     )
-    if not summary.get("cycles"):
-        return Picture("multipliers", title, caption, missing="no cycle was run")
 
     def draw(figure: Figure) -> None:
         axes = _axes(figure, (40, 36, PANEL[0] - 114, PANEL[1] - 64))
         _draw_multipliers(axes, summary, tilted=tilted)
         _unit(axes, "logits" if tilted else "bp per hold decision")
 
-    return Picture("multipliers", title, caption, svg=_svg("multipliers", title, PANEL, draw))
+    missing = "" if summary.get("cycles") else NO_CYCLE
+    return _panel("multipliers", title, caption, missing, draw)
 
 
 def _draw_multipliers(axes: Axes, summary: Mapping[str, Any], *, tilted: bool) -> None:
     cycles = summary["cycles"]
     rollouts = [report for cycle in cycles for report in cycle["training"]]
-    steps = np.array([report["steps"] for report in rollouts], dtype=np.float64)
-    if tilted:
-        lines = {
-            "hold": ("candidate", [r["multipliers"][0] for r in rollouts]),
-            "trade": ("tilted_gold", [r["multipliers"][1] for r in rollouts]),
-        }
-    else:
-        lines = {"hold bonus": ("candidate", [r["hold_bonus_bps"] for r in rollouts])}
-    for index, (colour, values) in enumerate(lines.values()):
-        axes.plot(steps, values, "o-", color=_light(colour), lw=1.5, ms=3.2)
+    names = {"hold": "candidate", "trade": "tilted_gold"} if tilted else {"bonus": "candidate"}
+    ends, words = {}, {}
+    for index, (name, colour) in enumerate(names.items()):
+        values = [r["multipliers"][index] if tilted else r["hold_bonus_bps"] for r in rollouts]
+        axes.plot([r["steps"] for r in rollouts], values, "o-", color=_light(colour), lw=1.5, ms=3.2)
         found = [(c["steps"], c["multipliers"][index]) for c in cycles if tilted and c["multipliers"]]
-        if found:
-            axes.plot(*zip(*found, strict=True), "D", color=_light(colour), ms=6, mec=_light("paper"), mew=1.2)
+        style: dict[str, Any] = {"color": _light(colour), "mec": _light("paper"), "mew": 1.2}
+        axes.plot([at for at, _ in found], [value for _, value in found], "D", ms=6, **style)
+        ends[name], words[name] = float(values[-1]), _minus(f"{name} {values[-1]:+.2f}")
     axes.axhline(0.0, color=_light("muted"), lw=0.8)
     axes.margins(y=0.12)
-    ends = np.array([cycle["steps"] for cycle in cycles], dtype=np.float64)
-    axes.set_xlim(0.0, float(ends[-1]) * 1.02)
-    _cycle_ticks(axes, summary, ends, None)
-    _few_ticks(axes, 5)
+    axes.set_xlim(0.0, cycles[-1]["steps"] * 1.02)
+    _cycle_ticks(axes, summary, None)
+    axes.locator_params(axis="y", nbins=5)
     axes.grid(axis="y")
-    _end_labels(
-        axes,
-        {name: float(values[-1]) for name, (_, values) in lines.items()},
-        {name: f"{name} {values[-1]:+.2f}".replace("-", "\N{MINUS SIGN}") for name, (_, values) in lines.items()},
-        {name: colour for name, (colour, _) in lines.items()},
-    )
+    _end_labels(axes, ends, words, names)
 
 
 def _reward_shares(summary: Mapping[str, Any]) -> Picture:
-    title = "Shares of the reward over the cycles"
     caption = "Share of each term in the mean absolute reward of the cycle's training."
     cycles = summary.get("cycles") or []
-    shares = [cycle.get("reward_shares") for cycle in cycles]
-    if not cycles or not any(shares):
-        why = "this summary does not record the shares of the reward terms" if cycles else "no cycle was run"
-        return Picture("rewards", title, caption, missing=why)
-    names = list(dict.fromkeys(name for share in shares for name in share or {}))
-    names = [name for name in names if any((share or {}).get(name) for share in shares)]
+    shares = [cycle.get("reward_shares") or {} for cycle in cycles]
+    names = list(dict.fromkeys(name for share in shares for name, value in share.items() if value))
+    missing = "" if names else "this summary does not record the shares of the reward terms"
 
     def draw(figure: Figure) -> None:
         axes = _axes(figure, (40, 36, PANEL[0] - 164, PANEL[1] - 64))
-        _draw_reward_shares(axes, [share or {} for share in shares], names)
-        axes.set_xticks(*_thinned([cycle["cycle"] for cycle in cycles]))
+        _draw_reward_shares(axes, shares, names)
+        axes.set_xticks(kept := _kept(len(cycles), 12), [str(cycles[i]["cycle"]) for i in kept])
         axes.set_xlabel("cycle", fontsize=10)
         _unit(axes, "% of the mean absolute reward")
 
-    return Picture("rewards", title, caption, svg=_svg("rewards", title, PANEL, draw))
+    title = "Shares of the reward over the cycles"
+    return _panel("rewards", title, caption, missing if cycles else NO_CYCLE, draw)
 
 
 def _draw_reward_shares(axes: Axes, shares: Sequence[Mapping[str, float]], names: Sequence[str]) -> None:
-    at = np.arange(len(shares), dtype=np.float64)
-    foot = np.zeros(len(shares))
+    at, foot = np.arange(len(shares), dtype=np.float64), np.zeros(len(shares))
     middles: dict[str, float] = {}
     colours = {name: REWARD_COLOURS[i % len(REWARD_COLOURS)] for i, name in enumerate(names)}
     for name in names:
         height = 100.0 * np.array([share.get(name, 0.0) for share in shares])
-        axes.bar(
-            at, height, 0.72, foot, color=_light(colours[name]), edgecolor=_light("paper"), linewidth=0.8
-        )
+        axes.bar(at, height, 0.72, foot, color=_light(colours[name]), ec=_light("paper"), lw=0.8)
         middles[name] = float(foot[-1] + height[-1] / 2)
         foot += height
     axes.set_ylim(0.0, max(100.0, float(foot.max())))
@@ -463,136 +389,88 @@ def _draw_reward_shares(axes: Axes, shares: Sequence[Mapping[str, float]], names
 
 
 def _regime(summary: Mapping[str, Any]) -> Picture:
-    title = "Regime score over the unseen sessions"
     caption = "Line: mean score of the session's decisions. Band: 5 to 95% of them. The score lies within ±3."
-    regime = (summary.get("series") or {}).get("regime_score")
-    if not regime:
-        return Picture("regime", title, caption, missing="this summary holds no regime series")
+    regime = (summary.get("series") or {}).get("regime_score") or {}
 
     def draw(figure: Figure) -> None:
         axes = _axes(figure, (40, 26, PANEL[0] - 54, PANEL[1] - 52))
         at = np.arange(len(regime["mean"]))
         axes.fill_between(at, regime["low"], regime["high"], color=_light("candidate"), alpha=0.22, lw=0)
-        marker = "o" if len(at) < 3 else ""
-        axes.plot(at, regime["mean"], color=_light("candidate"), lw=0.9, marker=marker)
+        axes.plot(at, regime["mean"], "o-" if len(at) < 3 else "-", color=_light("candidate"), lw=0.9)
         axes.axhline(0.0, color=_light("muted"), lw=0.8)
-        axes.grid(axis="y")
-        _few_ticks(axes, 5)
+        axes.locator_params(axis="y", nbins=5)
         _date_axis(axes, regime["dates"])
         _unit(axes, "score")
 
-    return Picture("regime", title, caption, svg=_svg("regime", title, PANEL, draw))
+    missing = "" if regime else "this summary holds no regime series"
+    return _panel("regime", "Regime score over the unseen sessions", caption, missing, draw)
 
 
 def _spread(
-    axes: Axes,
-    at: float,
-    metrics: Mapping[str, Any],
-    sessions: Sequence[float] | None,
-    what: Behaviour,
-    colour: str,
-    marker: str,
+    axes: Axes, at: float, metrics: Mapping[str, Any], sessions: Any, what: Behaviour, role: str, marker: str
 ) -> None:
     """Draw a mean with its interval and the 5 and 95 % quantiles of single sessions."""
     if sessions:
         low, high = np.quantile(np.asarray(sessions, dtype=np.float64) * what.scale, [0.05, 0.95])
-        axes.plot([at, at], [low, high], color=_light(colour), lw=1.0, zorder=3)
-    interval = metrics.get(what.interval_key)
-    if interval is not None:
-        ends = [end * what.scale for end in interval]
-        axes.plot([at, at], ends, color=_light(colour), lw=3.6, solid_capstyle="butt", zorder=3)
+        axes.plot([at, at], [low, high], color=_light(role), lw=1.0, zorder=3)
+    if metrics[what.interval_key] is not None:
+        ends = [end * what.scale for end in metrics[what.interval_key]]
+        axes.plot([at, at], ends, color=_light(role), lw=3.6, solid_capstyle="butt", zorder=3)
     mean = metrics[what.key] * what.scale
-    axes.plot([at], [mean], marker, color=_light(colour), ms=6.5, mec=_light("paper"), mew=1.0, zorder=4)
+    axes.plot([at], [mean], marker, color=_light(role), ms=6.5, mec=_light("paper"), mew=1.0, zorder=4)
 
 
-def _draw_unseen(
-    axes: Axes, summary: Mapping[str, Any], what: Behaviour, divide: float, edge: float
-) -> None:
+def _draw_unseen(axes: Axes, summary: Mapping[str, Any], what: Behaviour, divide: float, edge: float) -> None:
     """Draw candidate and gold between two places right of the cycles."""
-    series = _test_series(summary)
+    series = (summary.get("series") or {}).get("test") or {}
     for name, share in (("candidate", 0.11), ("gold", 0.70)):
         place = divide + share * (edge - divide)
         sessions = series[name][what.series] if name in series else None
         _spread(axes, place, summary[name], sessions, what, name, "D")
         mean = summary[name][what.key] * what.scale
-        axes.annotate(
-            f"{name}\n{mean:.{what.digits}f}", (place, mean), (7, 0), textcoords="offset points",
-            va="center", fontsize=10, color=_light(name),
-        )  # fmt: skip
+        _say(axes, f"{name}\n{mean:.{what.digits}f}", (place, mean), (7, 0), name, 10)
 
 
-def _behaviour_limits(axes: Axes, what: Behaviour) -> tuple[float, float]:
-    low, high = axes.get_ylim()
-    low, high = min(low, what.bands[0][0]), max(high, what.bands[0][1])
-    room = 0.04 * (high - low)
-    top = high + room
-    return max(0.0, low - room), min(100.0, top) if what.scale == 100.0 else top
-
-
-def _cycle_ticks(axes: Axes, summary: Mapping[str, Any], ends: NDArray[np.float64], unseen: float | None) -> None:
+def _cycle_ticks(axes: Axes, summary: Mapping[str, Any], unseen: float | None) -> None:
     """Name the cycles where they end, the chosen one marked, and the unseen sessions."""
-    chosen = summary["run"].get("cycle")
-    names = [
-        f"{cycle['cycle']}\nchosen" if cycle["cycle"] == chosen else str(cycle["cycle"])
-        for cycle in summary["cycles"]
-    ]
-    kept = [i for i in _kept(len(ends), 9) if names[i].endswith("chosen") or _far_from_chosen(i, names)]
-    kept = sorted({*kept, *(i for i, name in enumerate(names) if name.endswith("chosen"))})
-    places, words = [float(ends[i]) for i in kept], [names[i] for i in kept]
+    cycles, chosen = summary["cycles"], summary["run"].get("cycle")
+    marked = [i for i, cycle in enumerate(cycles) if cycle["cycle"] == chosen]
+    # Thinned names keep clear of the chosen one, which always stands.
+    room = len(cycles) / 12 if len(cycles) > 9 else 0.0
+    clear = [i for i in _kept(len(cycles), 9) if all(abs(i - m) > room for m in marked)]
+    shown = [cycles[i] for i in sorted({*clear, *marked})]
+    places = [float(cycle["steps"]) for cycle in shown]
+    words = [f"{c['cycle']}\nchosen" if c["cycle"] == chosen else str(c["cycle"]) for c in shown]
     if unseen is not None:
         places, words = [*places, unseen], [*words, "unseen\nsessions"]
     axes.set_xticks(places, words)
-    axes.annotate(
-        "cycle", (0.0, 0.0), (-6, -6), xycoords="axes fraction", textcoords="offset points",
-        ha="right", va="top", color=_light("muted"), fontsize=10,
-    )  # fmt: skip
-
-
-def _far_from_chosen(index: int, names: Sequence[str]) -> bool:
-    """Tell whether a thinned tick leaves room for the words of the chosen one."""
-    if len(names) <= 9:
-        return True
-    return all(abs(index - i) * 12 > len(names) for i, name in enumerate(names) if name.endswith("chosen"))
+    _say(axes, "cycle", (0.0, 0.0), (-6, -6), "muted", 10, ha="right", va="top", xycoords="axes fraction")
 
 
 def _kept(count: int, most: int) -> list[int]:
-    stride = max(1, -(-count // most))
-    return list(range(0, count, stride))
-
-
-def _thinned(names: Sequence[Any]) -> tuple[list[int], list[str]]:
-    kept = _kept(len(names), 12)
-    return kept, [str(names[i]) for i in kept]
+    return list(range(0, count, max(1, -(-count // most))))
 
 
 def _policy_line(axes: Axes, name: str, values: NDArray[np.float64]) -> None:
-    axes.plot(
-        np.arange(len(values)), values, color=_light(name if name in PALETTE else "ink"),
-        lw=2.0 if name == "candidate" else 1.2, ls=DASHES.get(name, "-"),
-        zorder=4 if name == "candidate" else 3,
-    )  # fmt: skip
+    width, order = (2.0, 4) if name == "candidate" else (1.2, 3)
+    colour, dash = _light(name if name in PALETTE else "ink"), DASHES.get(name, "-")
+    axes.plot(np.arange(len(values)), values, color=colour, lw=width, ls=dash, zorder=order)
 
 
 def _end_labels(
-    axes: Axes,
-    ends: Mapping[str, float],
-    words: Mapping[str, str],
-    colours: Mapping[str, str] | None = None,
+    axes: Axes, ends: Mapping[str, float], words: Mapping[str, str], roles: Mapping[str, str] | None = None
 ) -> None:
     """Write words beside the right end of each line, pushed apart where they would overlap."""
     low, high = axes.get_ylim()
-    height = 72 * axes.figure.get_size_inches()[1] * axes.get_position().height
-    step = 13.5 * (high - low) / height
+    height_points = axes.get_window_extent().height * 72.0 / axes.figure.dpi
+    step = 13.5 * (high - low) / height_points
     names = sorted(ends, key=lambda name: ends[name])
     places = _pushed_apart([ends[name] for name in names], step, low + step / 2, high - step / 2)
     for name, place in zip(names, places, strict=True):
-        role = (colours or {}).get(name, name)
-        axes.annotate(
-            words[name], (1.0, place), (6, 0), xycoords=("axes fraction", "data"),
-            textcoords="offset points", va="center", fontsize=10.5, annotation_clip=False,
-            color=_light(role if role in PALETTE else "ink"),
-            fontweight="bold" if name == "candidate" else "normal",
-        )  # fmt: skip
+        role = (roles or {}).get(name, name)
+        more = {"fontweight": "bold" if name == "candidate" else "normal", "annotation_clip": False}
+        role = role if role in PALETTE else "ink"
+        _say(axes, words[name], (1.0, place), (6, 0), role, 10.5, xycoords=BESIDE, **more)
 
 
 def _pushed_apart(values: Sequence[float], step: float, low: float, high: float) -> list[float]:
@@ -607,75 +485,56 @@ def _pushed_apart(values: Sequence[float], step: float, low: float, high: float)
     return places
 
 
-def _policy_order(series: Mapping[str, Any]) -> list[str]:
-    known = [name for name in POLICY_WORDS if name in series]
-    return [*known, *(name for name in series if name not in POLICY_WORDS)]
-
-
-def _test_series(summary: Mapping[str, Any]) -> Mapping[str, Any]:
-    series: Mapping[str, Any] = (summary.get("series") or {}).get("test") or {}
-    return series
-
-
-def _log_nav(equity_ratio: Sequence[float]) -> NDArray[np.float64]:
-    logs: NDArray[np.float64] = np.log1p(np.asarray(equity_ratio, dtype=np.float64))
-    return logs
+def _say(axes: Axes, words: str, place: Any, offset_points: Any, role: str, size: float, **more: Any) -> None:
+    """Write words at an offset from a place."""
+    style = {"va": "center", "color": _light(role), "fontsize": size, **more}
+    axes.annotate(words, place, offset_points, textcoords="offset points", **style)
 
 
 def _equity_ticks(low: float, high: float) -> list[float]:
+    from matplotlib.ticker import MaxNLocator
+
     if high - low > 0.6:
         ticks = [tick for tick in EQUITY_TICKS if low <= tick <= high]
         return [tick for tick in ticks if abs(tick) != 0.25] if len(ticks) > 7 else ticks
-    from matplotlib.ticker import MaxNLocator
-
-    steps = MaxNLocator(5).tick_values(low, high)
-    return [float(tick) for tick in steps if -1.0 < tick]
+    return [float(tick) for tick in MaxNLocator(5).tick_values(low, high) if tick > -1.0]
 
 
 def _signed_percent(ratio: float, digits: int | None = None) -> str:
     percent = round(100.0 * ratio, 6 if digits is None else digits) + 0.0
     text = f"{percent:+.{digits}f}%" if digits is not None else f"{percent:+g}%"
-    return text.lstrip("+") if percent == 0.0 else text.replace("-", "\N{MINUS SIGN}")
+    return text.lstrip("+") if percent == 0.0 else _minus(text)
 
 
-def _few_ticks(axes: Axes, most: int) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.yaxis.set_major_locator(MaxNLocator(most))
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def _date_axis(axes: Axes, dates: Sequence[str], *, lead: int = 0) -> None:
-    """Name sessions on an axis of session numbers: years, quarters, months or days, as they fit.
-
-    Args:
-        axes: Axes whose x is the number of the session.
-        dates: ISO dates of the sessions.
-        lead: Points before the first session.
-    """
+    """Name sessions on an axis of session numbers; ``lead`` points stand before the first session."""
     places, words = _date_ticks(dates)
     axes.set_xticks([place + lead for place in places], words)
     last = len(dates) - 1 + lead
-    axes.set_xlim(0.0, last) if last > 0 else axes.set_xlim(-0.5, 0.5)
-    if not axes.yaxis.get_gridlines()[0].get_visible():
-        axes.grid(axis="y")
+    axes.set_xlim(*((0.0, last) if last > 0 else (-0.5, 0.5)))
+    axes.grid(axis="y")
 
 
 def _date_ticks(dates: Sequence[str]) -> tuple[list[int], list[str]]:
-    days = np.array(dates, dtype="datetime64[D]")
-    months = days.astype("datetime64[M]").astype(np.int64)
+    """Return places and words of years, quarters, months or days, as coarse as leaves three of them."""
+    months = np.array(dates, dtype="datetime64[M]").astype(np.int64)
     for length, form in ((12, "year"), (3, "month"), (1, "month")):
-        units = months // length
-        starts = [int(i) for i in np.flatnonzero(np.diff(units) > 0) + 1]
+        starts = [int(i) for i in np.flatnonzero(np.diff(months // length) > 0) + 1]
         if len(starts) >= 3:
             starts = [starts[i] for i in _kept(len(starts), 6)]
-            return starts, [_date_words(days[i], form) for i in starts]
-    picks = sorted({int(round(x)) for x in np.linspace(0, len(days) - 1, min(4, len(days)))})
-    return picks, [_date_words(days[i], "day") for i in picks]
+            return starts, [_date_words(dates[i], form) for i in starts]
+    picks = sorted({round(float(x)) for x in np.linspace(0, len(dates) - 1, min(4, len(dates)))})
+    return picks, [_date_words(dates[i], "day") for i in picks]
 
 
-def _date_words(day: np.datetime64, form: str) -> str:
-    date = day.item()
-    return date.strftime({"year": "%Y", "month": "%b %Y", "day": "%d %b %Y"}[form])
+def _date_words(iso_date: str, form: str) -> str:
+    year, month, day = iso_date.split("-")
+    name = MONTHS[int(month) - 1]
+    return {"year": year, "month": f"{name} {year}", "day": f"{day} {name} {year}"}[form]
 
 
 def _unit(axes: Axes, words: str) -> None:
@@ -686,17 +545,16 @@ def _light(role: str) -> str:
     return PALETTE[role][0]
 
 
-def _figure(width: float, height: float) -> Figure:
+def _figure(width_points: float, height_points: float) -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width / 72.0, height / 72.0), dpi=72)
+    return Figure(figsize=(width_points / 72.0, height_points / 72.0), dpi=72)
 
 
-def _axes(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
-    """Return axes at (left, bottom, width, height) in points."""
-    width, height = 72 * figure.get_size_inches()
-    left, bottom, inner_width, inner_height = box
-    return figure.add_axes((left / width, bottom / height, inner_width / width, inner_height / height))
+def _axes(figure: Figure, box_points: tuple[float, float, float, float]) -> Axes:
+    """Return axes at (left, bottom, width, height)."""
+    box = np.array(box_points) / np.tile(72 * figure.get_size_inches(), 2)
+    return figure.add_axes((box[0], box[1], box[2], box[3]))
 
 
 @contextmanager
@@ -722,25 +580,22 @@ def _svg(name: str, title: str, size: tuple[float, float], draw: Callable[[Figur
 def _inlined(text: str, name: str, title: str) -> str:
     """Make a stand-alone SVG fit to stand in a page beside others.
 
-    Its head, its metadata and its global style go; identifiers become unique to the picture; colours
-    become CSS variables; coordinates keep two decimals, a hundredth of a point.
+    Identifiers become unique to the picture, colours CSS variables; coordinates keep two decimals.
     """
     text = text[text.index("<svg") :]
-    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.S)
+    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = text.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
-    text = re.sub(r'(?<= d=")[^"]*', lambda found: _rounded(found.group()), text)
-    box = re.search(r'viewBox="[^"]*"', text)
-    if box is None:
-        raise ValueError(f"the drawing {name} has no viewBox")
-    head = f'<svg {box.group()} role="img" aria-label="{escape(title)}">'
-    text = re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)
+    text = re.sub(r'(?<= d=")[^"]*', _rounded, text)
+    head = f'role="img" aria-label="{escape(title)}"'
+    text = re.sub(r'<svg[^>]*(viewBox="[^"]*")[^>]*>', lambda box: f"<svg {box[1]} {head}>", text, count=1)
     for role, (light, _) in PALETTE.items():
         text = text.replace(light, f"var(--p-{role.replace('_', '-')},{light})")
     return re.sub(r"\n\s*", "\n", text).strip()
 
 
-def _rounded(path: str) -> str:
-    short = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found.group()):.2f}".rstrip("0").rstrip("."), path)
+def _rounded(path: re.Match[str]) -> str:
+    short = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", path[0])
     return " ".join(short.split())

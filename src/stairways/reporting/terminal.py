@@ -7,9 +7,10 @@ characters. Every judgement is a word, and a colour only beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from stairways.reporting.page import (
@@ -183,30 +184,36 @@ class TerminalWatcher:
 
 def event_line(word: str, name: str, fields: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the line and tone of an event worth showing, None for the others."""
-    head, number_ = f"{word:<8}", fields.get("cycle", "")
-    if name == "cycle.finished":
-        better = "better than the best so far" if fields.get("improved") else "no improvement"
-        return f"{head}{number_}  {_cycle_figures(fields)}  {better}", ""
-    if name == "shadow.replayed":
-        passed = bool(fields.get("passed"))
-        reason = "" if passed else f": {fields.get('reason', '')}"
-        return f"{head}{number_}  {'passed' if passed else 'FAILED'}{reason}", "" if passed else "bad"
-    if name == "gate.judged":
-        passed = bool(fields.get("passed"))
-        text = "passed" if passed else f"FAILED: {fields.get('failures', '')}"
-        return f"{head}{number_}  {text}", "good" if passed else "warn"
-    if name == "run.stopped_early":
-        return f"{head}{number_}  {fields.get('reason', 'stopped early')}", "warn"
-    if name == "run.resumed":
-        return f"{head}resumed run {fields.get('run_id', '')}", ""
-    if name == "test.looked_at":
-        looks = fields.get("looks", "")
-        return f"{head}look {looks} at {fields.get('sessions', '')} unseen sessions", ""
-    if name == "authority.measured":
-        return f"{head}{fields.get('text', '')}", ""
-    if name.endswith(".looked"):
-        return f"{head}{_look_figures(fields)}", ""
-    return None
+    kind = "looked" if name.endswith(".looked") else name
+    if kind not in EVENTS:
+        return None
+    text, tone = EVENTS[kind](fields)
+    return f"{word:<8}{text}", tone
+
+
+def _cycle_finished(fields: Mapping[str, Any]) -> tuple[str, str]:
+    better = "better than the best so far" if fields.get("improved") else "no improvement"
+    return f"{fields.get('cycle', '')}  {_cycle_figures(fields)}  {better}", ""
+
+
+def _shadow_replayed(fields: Mapping[str, Any]) -> tuple[str, str]:
+    if fields.get("passed"):
+        return f"{fields.get('cycle', '')}  passed", ""
+    return f"{fields.get('cycle', '')}  FAILED: {fields.get('reason', '')}", "bad"
+
+
+def _gate_judged(fields: Mapping[str, Any]) -> tuple[str, str]:
+    if fields.get("passed"):
+        return f"{fields.get('cycle', '')}  passed", "good"
+    return f"{fields.get('cycle', '')}  FAILED: {fields.get('failures', '')}", "warn"
+
+
+def _stopped_early(fields: Mapping[str, Any]) -> tuple[str, str]:
+    return f"{fields.get('cycle', '')}  {fields.get('reason', 'stopped early')}", "warn"
+
+
+def _test_looked_at(fields: Mapping[str, Any]) -> tuple[str, str]:
+    return f"look {fields.get('looks', '')} at {fields.get('sessions', '')} unseen sessions", ""
 
 
 def _cycle_figures(fields: Mapping[str, Any]) -> str:
@@ -230,6 +237,20 @@ def _look_figures(fields: Mapping[str, Any]) -> str:
             f"net {number(fields.get('mean_net_bps'), 1, sign=True):>6} bp",
         )
     )
+
+
+EVENTS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = MappingProxyType(
+    {
+        "cycle.finished": _cycle_finished,
+        "shadow.replayed": _shadow_replayed,
+        "gate.judged": _gate_judged,
+        "run.stopped_early": _stopped_early,
+        "run.resumed": lambda fields: (f"resumed run {fields.get('run_id', '')}", ""),
+        "test.looked_at": _test_looked_at,
+        "authority.measured": lambda fields: (str(fields.get("text", "")), ""),
+        "looked": lambda fields: (_look_figures(fields), ""),
+    }
+)
 
 
 def print_outcome(console: Console, summary: Mapping[str, Any], folder: Path | None = None) -> None:
@@ -319,8 +340,15 @@ def print_gold(console: Console, record: Mapping[str, Any], digest: str, folder:
 
 
 def _print_table(console: Console, table: Table) -> None:
-    """Print a table at 80 columns or more: a narrower console may fold lines, but loses no digit."""
-    console.print(table, width=max(console.width, LEAST_WIDTH), crop=False, no_wrap=True)
+    """Print a table at 80 columns or more: a narrower console folds its lines, but loses no digit."""
+    from rich.text import Text
+
+    options = console.options.update(width=max(console.width, LEAST_WIDTH))
+    for line in console.render_lines(table, options, pad=False):
+        parts = [(part.text, part.style or "") for part in line]
+        text = Text.assemble(*parts)
+        text.rstrip()
+        console.print(text, soft_wrap=True)
 
 
 def _print_path(console: Console, words: str, path: Path) -> None:

@@ -60,7 +60,7 @@ def order_table(n_symbols: int, long_only: bool = False) -> NDArray[np.int8]:
     legs = leg_table(n_symbols).astype(np.int64)
     lower = 0 if long_only else -1
     after = np.clip(legs[:, None, :] + legs[None, :, :], lower, 1)
-    table = (after != legs[:, None, :]).sum(axis=2).astype(np.int8)
+    table: NDArray[np.int8] = (after != legs[:, None, :]).sum(axis=2).astype(np.int8)
     table.setflags(write=False)
     return table
 

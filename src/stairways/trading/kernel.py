@@ -136,7 +136,7 @@ def flatten(
 @njit(cache=True)
 def mark(closes: NDArray[np.float64], book: NDArray[np.float64], shares: NDArray[np.float64]) -> float:
     """Mark the account at ``closes``, store and return its NAV."""
-    nav = book[CASH]
+    nav: float = book[CASH]
     for symbol in range(len(shares)):
         nav += shares[symbol] * closes[symbol]
     book[NAV] = nav

@@ -5,25 +5,26 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stairways.config import setting_differences
 from stairways.control.tilt import Multipliers
 from stairways.errors import ConfigError, StorageError, TrainingError
 from stairways.evaluation.bootstrap import ReturnSeries
 from stairways.evaluation.improvement import rolling_100_episode_sharpe
-from stairways.learning.warm_start import WarmStart, warm_start
+from stairways.learning.warm_start import WarmStart, candidate_spec, warm_start
 from stairways.registry.connection import sqlite_url
 from stairways.registry.database import GateDatabase
 from stairways.registry.files import write_text_atomic
 from stairways.registry.records import CycleRecord, DriftRecord, ModelRecord, RunRecord, RunStatus
 from stairways.trading.observation import observe
 from stairways.tuning.authority import preflight
+from stairways.tuning.best import Best, better_fallback
 from stairways.tuning.contest import Entrant
 from stairways.tuning.cycle import Bench, CycleResult, run_cycle
 from stairways.tuning.final import FinalJudgement, judge_finally
@@ -48,26 +49,7 @@ if TYPE_CHECKING:
     from stairways.config import Settings
     from stairways.learning.trainer import Trainer
 
-
-@dataclass
-class Best:
-    """The best so far, and what the run would hand on.
-
-    Attributes:
-        cycle: Cycle it comes from; 0 is gold itself.
-        returns: Its returns on the select sessions.
-        weights: Its weights; None for gold.
-        multipliers: Its multipliers.
-        score_bps: Mean net result on the select sessions.
-        improved: Whether it beat what was best before it.
-    """
-
-    cycle: int
-    returns: ReturnSeries
-    weights: dict[str, NDArray[np.float32]] | None = None
-    multipliers: Multipliers | None = None
-    score_bps: float = -np.inf
-    improved: bool = False
+WARNING, ROLLBACK = "warning", "rollback"
 
 
 @dataclass(frozen=True)
@@ -113,9 +95,11 @@ class TuneRun:
         self.clock = clock
         self.watcher = watcher
         self.resume = resume
+        self.folder.check(resume=resume)
         self._check_steps()
         self.gold_folder = gold
         self.gold = unpack_for(gold, self.settings)
+        candidate_spec(self.gold.spec, self.settings.tune.regime)
         refuse_seen(self.gold, _range(ranges.tune), "tune")
         self.dataset = open_dataset(self.settings, self.gold.regime)
         self.split = split_tune(self.dataset.sessions, _range(ranges.tune), self.settings)
@@ -131,11 +115,14 @@ class TuneRun:
 
     def run(self) -> TuneOutcome:
         """Run every cycle, then judge once, finally, on the test sessions."""
-        self.folder.create(resume=self.resume)
         began = self.clock()
-        self._state = self._open_run(began)
+        self._state = self._resumed_state() if self.resume else self._new_state(began)
+        run = self._run_record()
+        self.folder.make_parent()
+        # What can be refused is asked before the run folder stands.
         with GateDatabase.open(self._state["database"]) as database:
-            self._start_database_run(database)
+            self._open_folder()
+            database.start_run(run)
             try:
                 outcome = self._run(database, began)
             except BaseException as error:
@@ -209,12 +196,13 @@ class TuneRun:
             score_bps=float(result.select.ledger.returns_ratio.mean() * 1e4),
             improved=result.improvement.improved and result.gate.passed,
         )
-        action = self._act_on_drift(result)
+        action = self._act_on_drift(result, fallback)
         if candidate.improved:
             best, self.without_improvement = candidate, 0
         else:
             self.without_improvement += 1
-        fallback = _better_fallback(fallback, candidate, result)
+        if fallback is None or action != ROLLBACK:
+            fallback = better_fallback(fallback, candidate, passed=result.gate.passed)
         self._log_cycle(result, candidate.improved)
         self._record_cycle(database, result, candidate.improved, action)
         if not self.stopped and self._stop_early(cycle):
@@ -224,13 +212,15 @@ class TuneRun:
         self._checkpoint(trainer, cycle, best, fallback)
         return best, fallback
 
-    def _act_on_drift(self, result: CycleResult) -> str | None:
+    def _act_on_drift(self, result: CycleResult, fallback: Best | None) -> str | None:
+        """Return what follows from drift; a rollback in the first cycle leaves only gold to go back to."""
         if not result.drift.exceeded:
             return None
-        if not result.gate.passed:
-            self.stopped = "drift over its threshold with a failed gate: rolled back to the best before"
-            return "rollback"
-        return "warning"
+        if result.gate.passed:
+            return WARNING
+        back = "rolled back to the best before" if fallback is not None else "rolled back to gold"
+        self.stopped = f"drift over its threshold with a failed gate: {back}"
+        return ROLLBACK
 
     def _stop_early(self, cycle: int) -> bool:
         tune = self.settings.tune
@@ -246,51 +236,68 @@ class TuneRun:
                 remedy=f"choose a multiple of {size}, or change tune.ppo.n_envs and n_steps",
             )
 
-    def _open_run(self, began: dt.datetime) -> dict[str, Any]:
-        if self.resume:
-            state = self.folder.read_json(RUN_FILE)
-            for name, now in (
-                ("config_digest", self.settings.digest),
-                ("gold_digest", self.gold.digest),
-                ("data_digest", self.dataset.sessions.digest),
-            ):
-                if state[name] != now:
-                    raise ConfigError(
-                        f"{name} is {now[:12]}, the run was started with {str(state[name])[:12]}",
-                        where=str(self.folder.path),
-                        remedy="resume with the same settings, gold and bars",
-                    )
-            self.log.event("RUN", "run.resumed", run_id=state["run_id"])
-            return state
+    def _resumed_state(self) -> dict[str, Any]:
+        """Return the identity of the run that stands in the folder, if it is this one.
+
+        Raises:
+            ConfigError: If it was started with other settings, another gold or other bars.
+        """
+        state = self.folder.read_json(RUN_FILE)
+        if state.get("config_digest") != self.settings.digest:
+            started = self.folder.read_json(CONFIG_FILE)
+            changed = setting_differences(started, self.settings.as_record())
+            self._refuse_resume(f"the settings differ: {', '.join(changed[:3]) or 'config.json was changed'}")
+        for name, key, now in (
+            ("gold", "gold_digest", self.gold.digest),
+            ("the data", "data_digest", self._data_digest),
+        ):
+            before = str(state.get(key))
+            if before != now:
+                self._refuse_resume(f"{name} has digest {now[:12]}, the run was started with {before[:12]}")
+        return state
+
+    def _refuse_resume(self, what: str) -> NoReturn:
+        raise ConfigError(
+            what,
+            where=str(self.folder.path),
+            remedy="resume with the same settings, gold and bars, or start a new run",
+        )
+
+    def _new_state(self, began: dt.datetime) -> dict[str, Any]:
         default = sqlite_url(self.folder.path.resolve().parent / DATABASE_FILE)
-        state = {
+        return {
             "run_id": uuid.uuid4().hex[:16],
             "started_at": began.isoformat(),
             "config_digest": self.settings.digest,
             "gold_digest": self.gold.digest,
-            "data_digest": self.dataset.sessions.digest,
+            "data_digest": self._data_digest,
             "database": self.settings.database or default,
         }
-        self.folder.write_json(CONFIG_FILE, self.settings.as_record())
-        self.folder.write_json(RUN_FILE, state)
-        self.log.event(
-            "RUN", "run.started", run_id=state["run_id"], seed=self.settings.seed, data=self.market.source
-        )
-        return state
 
-    def _start_database_run(self, database: GateDatabase) -> None:
-        database.start_run(
-            RunRecord(
-                run_id=self._state["run_id"],
-                command="tune",
-                started_at=dt.datetime.fromisoformat(self._state["started_at"]),
-                seed=self.settings.seed,
-                config_digest=self.settings.digest,
-                config=self.settings.as_record(),
-                data_digest=self.dataset.sessions.digest,
-                data_source=self.dataset.sessions.source,
-                gold_digest=self.gold.digest,
-            )
+    def _open_folder(self) -> None:
+        run_id = self._state["run_id"]
+        if self.resume:
+            self.folder.clean()
+            self.log.event("RUN", "run.resumed", run_id=run_id)
+            return
+        self.folder.begin(self.settings.as_record(), self._state)
+        self.log.event("RUN", "run.started", run_id=run_id, seed=self.settings.seed, data=self.market.source)
+
+    @property
+    def _data_digest(self) -> str:
+        return self.dataset.sessions.digest
+
+    def _run_record(self) -> RunRecord:
+        return RunRecord(
+            run_id=self._state["run_id"],
+            command="tune",
+            started_at=dt.datetime.fromisoformat(self._state["started_at"]),
+            seed=self.settings.seed,
+            config_digest=self.settings.digest,
+            config=self.settings.as_record(),
+            data_digest=self._data_digest,
+            data_source=self.dataset.sessions.source,
+            gold_digest=self.gold.digest,
         )
 
     def _warm_start(self) -> WarmStart:
@@ -415,14 +422,8 @@ class TuneRun:
         arrays, plain = dict(snapshot["arrays"]), dict(snapshot["plain"])
         for name, kept in (("best", best), ("fallback", fallback)):
             if kept is not None:
-                arrays |= {f"{name}.weights.{n}": v for n, v in (kept.weights or {}).items()}
-                arrays[f"{name}.returns"] = kept.returns.returns_ratio
-                plain[name] = {
-                    "cycle": kept.cycle,
-                    "multipliers": None if kept.multipliers is None else list(kept.multipliers),
-                    "score_bps": kept.score_bps if np.isfinite(kept.score_bps) else None,
-                    "improved": kept.improved,
-                }
+                arrays |= kept.arrays(name)
+                plain[name] = kept.as_record()
         plain |= {
             "cycle": cycle,
             "episodes": self.episodes,
@@ -441,10 +442,13 @@ class TuneRun:
         self.episodes, self.episode_cycles = plain["episodes"], plain["episode_cycles"]
         self.records = plain["records"]
         self.without_improvement, self.stopped = plain["without_improvement"], plain["stopped"]
-        kept = [_kept(name, arrays, plain, bench) for name in ("best", "fallback")]
-        if kept[0] is None:
+        best, fallback = (
+            Best.restored(name, arrays, plain[name], bench.select.dates) if name in plain else None
+            for name in ("best", "fallback")
+        )
+        if best is None:
             raise ConfigError("the checkpoint holds no best so far", where=str(self.folder.path))
-        return int(plain["cycle"]) + 1, kept[0], kept[1]
+        return int(plain["cycle"]) + 1, best, fallback
 
     def _judge(
         self,
@@ -577,40 +581,6 @@ class TuneRun:
 
     def _finish(self, database: GateDatabase, status: RunStatus, steps: int) -> None:
         database.finish_run(self._state["run_id"], ended_at=self.clock(), status=status, steps=steps)
-
-
-def _better_fallback(kept: Best | None, candidate: Best, result: CycleResult) -> Best:
-    """Keep the best in-band cycle by its select result; an in-band one always beats one that is not."""
-    marked = replace(candidate, improved=candidate.improved)
-    if kept is None:
-        return _with_gate(marked, result.gate.passed)
-    kept_in_band = np.isfinite(kept.score_bps)
-    if not result.gate.passed:
-        return kept if kept_in_band else _with_gate(marked, passed=False)
-    return marked if not kept_in_band or candidate.score_bps > kept.score_bps else kept
-
-
-def _with_gate(candidate: Best, passed: bool) -> Best:
-    return candidate if passed else replace(candidate, score_bps=-np.inf)
-
-
-def _kept(
-    name: str, arrays: Mapping[str, NDArray[Any]], plain: Mapping[str, Any], bench: Bench
-) -> Best | None:
-    if name not in plain:
-        return None
-    prefix = f"{name}.weights."
-    weights = {n.removeprefix(prefix): v for n, v in arrays.items() if n.startswith(prefix)}
-    saved = plain[name]["multipliers"]
-    score = plain[name]["score_bps"]
-    return Best(
-        cycle=int(plain[name]["cycle"]),
-        returns=ReturnSeries(bench.select.dates, arrays[f"{name}.returns"]),
-        weights=weights or None,
-        multipliers=None if saved is None else Multipliers(float(saved[0]), float(saved[1])),
-        score_bps=-np.inf if score is None else float(score),
-        improved=bool(plain[name]["improved"]),
-    )
 
 
 def _range(dates: Any) -> Any:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stairways.errors import ArtifactError, StorageError
 from stairways.learning.trainer import RolloutReport
-from stairways.registry.files import storage_error, write_folder_atomic, write_text_atomic
+from stairways.registry.files import remove_stale, storage_error, write_folder_atomic, write_text_atomic
 
 LOG_FILE = "training.log"
 CONFIG_FILE = "config.json"
@@ -83,11 +83,15 @@ class RunLog:
         self.watcher.event(word, name, fields)
 
 
+def _json_text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    return json.dumps(text) if any(c.isspace() for c in text) or text == "" else text
+    return json.dumps(text, ensure_ascii=False) if any(c.isspace() for c in text) or text == "" else text
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,11 @@ class RunFolder:
 
     path: Path
 
-    def create(self, *, resume: bool) -> None:
-        """Make the folder, or check that there is a run to resume.
+    def check(self, *, resume: bool) -> None:
+        """Check that a run can begin here, or that there is one to resume; nothing is written.
 
         Raises:
-            StorageError: If a run stands there already, there is none to resume, or the folder
-                can't be written.
+            StorageError: If something stands there already, or there is no run to resume.
         """
         started = (self.path / RUN_FILE).exists()
         if resume and not started:
@@ -116,14 +119,30 @@ class RunFolder:
             )
         if not started and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise StorageError("is not an empty folder", where=str(self.path), remedy="choose another --out")
+
+    def make_parent(self) -> None:
+        """Make the folder that the run folder, and gate.db beside it, will stand in.
+
+        Raises:
+            StorageError: If it can't be made.
+        """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise storage_error(error, self.path) from error
+            raise storage_error(error, self.path.parent) from error
+
+    def begin(self, config: dict[str, Any], state: dict[str, Any]) -> None:
+        """Make the folder with the settings and the identity of its run in it, or nothing at all."""
+        files = {CONFIG_FILE: _json_text(config).encode(), RUN_FILE: _json_text(state).encode()}
+        write_folder_atomic(self.path, files)
+
+    def clean(self) -> None:
+        """Take away what a killed writer left half-written."""
+        remove_stale(self.path)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file, whole or not at all; NaN is refused."""
-        write_text_atomic(self.path / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        write_text_atomic(self.path / name, _json_text(content))
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a JSON file of this run.

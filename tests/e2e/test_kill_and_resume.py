@@ -1,0 +1,241 @@
+"""A run that is killed, interrupted or starved at any moment goes on to the same result."""
+
+from __future__ import annotations
+
+import datetime as dt
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from processes import Moment, command, command_that_dies, finish, start, words_of
+from workbench import FAST, json_of, listing, merged, write_yaml
+
+from stairways.registry.connection import sqlite_url
+from stairways.registry.database import GateDatabase
+from stairways.registry.records import RunStatus
+
+CYCLES = 5
+FIVE_CYCLES = merged(FAST, {"tune": {"cycles": CYCLES, "early_stop_cycles": 9, "steps_per_cycle": 800}})
+OWN_TO_A_RUN = ("run_id", "wall_seconds", "resumed", "database")
+MOMENTS = [
+    Moment("run.started"),
+    Moment("cycle.started", 1),
+    Moment("cycle.finished", 4),
+    Moment("gate.judged", 4, syncs=1),
+    Moment("gate.judged", 4, syncs=4),
+    Moment("gate.judged", 5, syncs=2),
+    Moment("test.looked_at"),
+    Moment("verdict.given", 12, syncs=2),
+    Moment("run.finished"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _short_page(monkeypatch):
+    """The page has tests of its own; the processes started here write the real one."""
+    monkeypatch.setattr("stairways.reporting.page.summary_page", lambda _summary: "<!doctype html>")
+
+
+@pytest.fixture(scope="session")
+def five_cycles(market, tmp_path_factory):
+    """Arguments of a run of five cycles in a folder of its own."""
+    config = write_yaml(tmp_path_factory.mktemp("five") / "five.yml", FIVE_CYCLES)
+
+    def arguments(folder: Path, *more: str) -> list[str]:
+        return market.tune(folder / "run", "--seed", "11", *more, config=config)
+
+    return arguments
+
+
+@pytest.fixture(scope="session")
+def unbroken(five_cycles, tmp_path_factory):
+    """Result of the run that nothing happened to, made by another process."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    process = start(command, five_cycles(folder), str(folder / "log"))
+    assert finish(process) == 1, words_of(str(folder / "log"))[1]
+    return result_of(folder)
+
+
+def result_of(folder: Path) -> dict:
+    """Return everything of a run that must not depend on when it was broken off."""
+    run = folder / "run"
+    summary = json_of(run / "summary.json")
+    for name in OWN_TO_A_RUN:
+        summary["run"].pop(name)
+    files = listing(run)
+    record = json_of(run / "artifact" / "record.json")
+    record.pop("run_id")
+    run_id = json_of(run / "run.json")["run_id"]
+    with GateDatabase.open(sqlite_url(folder / "gate.db")) as database:
+        cycles = [
+            {
+                name: value
+                for name, value in vars(cycle).items()
+                if name not in ("run_id", "start_ts", "end_ts", "created_at")
+            }
+            for cycle in database.cycles(run_id)
+        ]
+        looks = [(look.first_date, look.artifact_digest) for look in database.looks(summary["data"]["digest"])]
+        models = [(model.model_id, model.cycle_id, model.performance) for model in database.models(run_id)]
+        drifts = [drift.relative_drift for drift in database.drifts(run_id)]
+        end = database.run(run_id)
+    return {
+        "summary": summary,
+        "weights": files["artifact/weights.safetensors"],
+        "artifact": files["artifact/artifact.json"],
+        "record": record,
+        "names": sorted(files),
+        "cycles": cycles,
+        "looks": looks,
+        "models": models,
+        "drifts": drifts,
+        "status": (end.status, end.steps),
+    }
+
+
+class TestKilled:
+    @pytest.mark.parametrize("moment", MOMENTS, ids=lambda m: f"{m.event}-{m.count}-{m.syncs}")
+    def test_a_killed_run_resumes_to_the_result_of_an_unbroken_one(
+        self, cli, five_cycles, unbroken, tmp_path, moment
+    ):
+        process = start(command_that_dies, five_cycles(tmp_path), str(tmp_path / "log"), moment)
+        assert finish(process) == -signal.SIGKILL
+        ended = cli(*five_cycles(tmp_path, "--resume"))
+        assert (ended.status, ended.err) == (1, "")
+        assert result_of(tmp_path) == unbroken
+
+    def test_each_cycle_stands_once_and_the_look_counts_once(self, unbroken):
+        assert [cycle["cycle_id"] for cycle in unbroken["cycles"]] == list(range(1, CYCLES + 1))
+        assert len(unbroken["drifts"]) == CYCLES
+        assert len(unbroken["looks"]) == len(unbroken["models"]) == 1
+        assert unbroken["summary"]["run"]["looks"] == 1
+        assert unbroken["status"] == (RunStatus.FINISHED, 800 * CYCLES)
+        assert not [name for name in unbroken["names"] if name.startswith(".") or ".tmp" in name]
+
+    def test_killed_again_and_again_at_any_time(self, cli, five_cycles, unbroken, tmp_path):
+        for pause in (0.6, 0.9):
+            more = ["--resume"] if (tmp_path / "run" / "run.json").exists() else []
+            process = start(command, five_cycles(tmp_path, *more), str(tmp_path / "log"))
+            process.join(pause)
+            process.kill()
+            assert finish(process) in (-signal.SIGKILL, 1)
+        more = ["--resume"] if (tmp_path / "run" / "run.json").exists() else []
+        assert cli(*five_cycles(tmp_path, *more)).status == 1
+        assert result_of(tmp_path) == unbroken
+
+    def test_resuming_a_finished_run_changes_nothing(self, cli, five_cycles, unbroken, tmp_path):
+        assert cli(*five_cycles(tmp_path)).status == 1
+        assert cli(*five_cycles(tmp_path, "--resume")).status == 1
+        assert result_of(tmp_path) == unbroken
+
+
+class TestInterrupted:
+    def test_ctrl_c_exits_with_130_and_one_line_and_the_run_goes_on(
+        self, cli, five_cycles, unbroken, tmp_path
+    ):
+        program = Path(sys.executable).with_name("stairways")
+        log = tmp_path / "run" / "training.log"
+        with subprocess.Popen(
+            [program, *five_cycles(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            while not log.exists() or "cycle.finished" not in log.read_text(encoding="utf-8"):
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            err = process.communicate(timeout=60)[1]
+        assert process.returncode == 130
+        assert err.startswith("stairways: interrupted") and err.count("\n") == 1
+        assert "--resume" in err
+        assert log.read_text(encoding="utf-8").endswith("RUN run.stopped reason=KeyboardInterrupt\n")
+        run_id = json_of(tmp_path / "run" / "run.json")["run_id"]
+        with GateDatabase.open(sqlite_url(tmp_path / "gate.db")) as database:
+            assert database.run(run_id).status == RunStatus.INTERRUPTED
+        assert cli(*five_cycles(tmp_path, "--resume")).status == 1
+        assert result_of(tmp_path) == unbroken
+
+    def test_ctrl_c_while_gold_trains_leaves_nothing(self, cli, market, tmp_path, monkeypatch):
+        def interrupt(*_arguments, **_named):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("stairways.learning.trainer.Trainer.train", interrupt)
+        arguments = ["gold", "train", "--out", tmp_path / "gold", *market.options("train", "test")]
+        ended = cli(*arguments, "--steps", "33280")
+        assert ended.status == 130
+        assert ended.complaint.startswith("interrupted")
+        assert listing(tmp_path) == {}
+
+
+class TestFullDisk:
+    @pytest.mark.parametrize("writes", [1, 2, 3, 4, 8, 13, 17, 20])
+    def test_at_any_write_one_line_nothing_half_written_and_the_run_goes_on(
+        self, cli, five_cycles, unbroken, tmp_path, monkeypatch, writes
+    ):
+        write, seen = os.write, []
+
+        def full(descriptor, content):
+            seen.append(len(content))
+            if len(seen) >= writes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(descriptor, content)
+
+        monkeypatch.setattr("stairways.registry.files.os.write", full)
+        ended = cli(*five_cycles(tmp_path))
+        monkeypatch.undo()
+        assert ended.status == 2
+        assert "No space left on device; free some space" in ended.complaint
+        assert not [name for name in listing(tmp_path) if ".tmp" in name]
+        started = (tmp_path / "run").exists()
+        assert started == (writes > 2)
+        assert cli(*five_cycles(tmp_path, *(["--resume"] if started else []))).status == 1
+        assert result_of(tmp_path) == unbroken
+
+    def test_a_log_that_can_not_be_written(self, cli, five_cycles, unbroken, tmp_path, monkeypatch):
+        opened, seen = Path.open, []
+
+        def full(self, *arguments, **named):
+            if self.name == "training.log":
+                seen.append(self)
+                if len(seen) == 9:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return opened(self, *arguments, **named)
+
+        monkeypatch.setattr(Path, "open", full)
+        ended = cli(*five_cycles(tmp_path))
+        monkeypatch.undo()
+        assert ended.status == 2
+        assert "training.log: No space left on device" in ended.complaint
+        assert cli(*five_cycles(tmp_path, "--resume")).status == 1
+        assert result_of(tmp_path) == unbroken
+
+    @pytest.mark.parametrize("limit", [2_000, 60_000])
+    def test_files_that_can_not_grow(self, cli, five_cycles, unbroken, tmp_path, limit):
+        """The kernel itself refuses: files may not grow beyond a limit."""
+        process = start(command, five_cycles(tmp_path), str(tmp_path / "log"), limit)
+        assert finish(process) == 2
+        err = words_of(str(tmp_path / "log"))[1]
+        assert err.startswith("stairways: ") and err.count("\n") == 1
+        assert not [name for name in listing(tmp_path) if ".tmp" in name]
+        more = ["--resume"] if (tmp_path / "run").exists() else []
+        assert cli(*five_cycles(tmp_path, *more)).status == 1
+        assert result_of(tmp_path) == unbroken
+
+
+def test_a_failed_run_says_so_in_the_database(cli, five_cycles, tmp_path, monkeypatch):
+    def full(*_arguments, **_named):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "checkpoint")
+
+    monkeypatch.setattr("stairways.tuning.run_folder.RunFolder.write_checkpoint", full)
+    ended = cli(*five_cycles(tmp_path))
+    assert ended.status == 2
+    assert "the disk is full" in ended.complaint
+    run_id = json_of(tmp_path / "run" / "run.json")["run_id"]
+    with GateDatabase.open(sqlite_url(tmp_path / "gate.db")) as database:
+        run = database.run(run_id)
+        assert (run.status, run.steps) == (RunStatus.FAILED, 800)
+        assert len(database.cycles(run_id)) == 1
+        assert run.ended_at is not None and run.ended_at <= dt.datetime.now(dt.UTC)
