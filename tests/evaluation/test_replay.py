@@ -104,10 +104,11 @@ def test_the_recurrent_state_is_zero_at_each_open():
 
 
 def test_the_multipliers_are_carried_and_follow_the_loop():
-    run = replay(MARKET, random_program(3), RULES, run_seed=2, loop=LOOP)
-    numbers = LOOP.actuator.numbers(LOOP.gains, MARKET.full_session_decisions)
-    points = LOOP.points.numbers(MARKET.full_session_decisions)
-    state = tilt_state(LOOP.start)
+    loop = replace(LOOP, points=SetPoints(hold_mode="regime"))
+    run = replay(MARKET, random_program(3), RULES, run_seed=2, loop=loop)
+    numbers = loop.actuator.numbers(loop.gains, MARKET.full_session_decisions)
+    points = loop.points.numbers(MARKET.full_session_decisions)
+    state = tilt_state(loop.start)
     for session in range(len(MARKET)):
         last = int(MARKET.n_bars[session]) - 1
         for bar in range(last):

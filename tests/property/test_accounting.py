@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from markets import random_market, random_program, random_script, trading_rules
 from stairways.control import Multipliers, SetPoints, TiltActuator, TiltGains
+from stairways.evaluation.exports import fills_csv, nav_csv
 from stairways.evaluation.replay import Replay, TiltLoop, replay
+from stairways.trading.observation import ObservedMarket
 from stairways.trading.rules import CostModel, TradingRules
 
 COSTLY = TradingRules(
@@ -28,8 +31,8 @@ MARKETS = st.builds(
 )
 
 
-def _exported(run: Replay) -> list[tuple]:
-    """Return every fill as a reader of the export sees it: when, what, how much, at what price and fee."""
+def _fills_of(run: Replay) -> list[tuple]:
+    """Return every fill: session, bar, open or close, symbol, quantity, price, commission, slippage."""
     rows = []
     for where, sheet in (("open", run.fills), ("close", run.forced[:, None])):
         for session, bar, symbol in np.argwhere(sheet[..., 0] != 0.0):
@@ -39,50 +42,63 @@ def _exported(run: Replay) -> list[tuple]:
     return rows
 
 
-def _recomputed_nav(fills: list[tuple], close: np.ndarray, n_bars: np.ndarray, start: float) -> np.ndarray:
-    """Return the NAV at every bar's end from fills and closes alone."""
-    by_bar: dict[tuple[int, int], list[tuple]] = {}
-    for session, bar, _, symbol, quantity, price, commission, _ in fills:
-        by_bar.setdefault((session, bar), []).append((symbol, quantity, price, commission))
-    cash, held = [start], dict.fromkeys(range(close.shape[2]), 0)
-    nav = np.full(close.shape[:2], np.nan)
-    for session in range(len(n_bars)):
-        for bar in range(n_bars[session]):
-            for symbol, quantity, price, commission in by_bar.get((session, bar), []):
-                cash += [-quantity * price, -commission]
-                held[symbol] += round(quantity)
-            cash = [math.fsum(cash)]
-            worth = [shares * close[session, bar, symbol] for symbol, shares in held.items() if shares]
-            nav[session, bar] = math.fsum(cash + worth)
+def _recomputed_nav(fills: str, market: ObservedMarket, start: float) -> dict[str, float]:
+    """Return the NAV at every bar's end from the exported fills and the closes alone."""
+    waiting = deque(line.split(",") for line in fills.splitlines()[1:])
+    cash, held, nav = start, dict.fromkeys(market.symbols, 0), {}
+    step = np.timedelta64(market.interval_minutes, "m")
+    for session, opening in enumerate(market.open_utc):
+        for bar in range(market.n_bars[session]):
+            begin, end = f"{opening + bar * step}+00:00", f"{opening + (bar + 1) * step}+00:00"
+            due = {begin, end} if bar == market.n_bars[session] - 1 else {begin}
+            while waiting and waiting[0][0] in due:
+                _, symbol, side, quantity, price, commission, _ = waiting.popleft()
+                sign = {"buy": 1, "sell": -1}[side]
+                cash = math.fsum([cash, -sign * int(quantity) * float(price), -float(commission)])
+                held[symbol] += sign * int(quantity)
+            closes = dict(zip(market.symbols, market.close[session, bar], strict=True))
+            worth = [shares * closes[symbol] for symbol, shares in held.items()]
+            nav[end] = math.fsum([cash, *worth])
         assert not any(held.values()), "flat at the close"
+    assert not waiting, "every fill has its bar"
     return nav
+
+
+def _exported_nav(run: Replay) -> dict[str, float]:
+    rows = [line.split(",") for line in nav_csv(run).splitlines()[1:]]
+    return {time: float(nav) for time, nav in rows}
 
 
 @settings(deadline=None, max_examples=60)
 @given(market=MARKETS, rules=trading_rules(), seed=st.integers(0, 1_000), kind=st.sampled_from("spt"))
-def test_the_nav_follows_from_fills_and_bars(market, rules, seed, kind):
+def test_the_nav_follows_from_exported_fills_and_bars(market, rules, seed, kind):
     policy = random_script(market, seed) if kind == "s" else random_program(seed, n_symbols=market.n_symbols)
     run = replay(market, policy, rules, run_seed=seed, loop=LOOP if kind == "t" else None)
-    nav = _recomputed_nav(_exported(run), market.close, market.n_bars, rules.initial_nav_usd)
-    inside = np.isfinite(nav)
-    assert inside.sum() == market.n_bars.sum()
-    np.testing.assert_allclose(run.nav_usd[inside], nav[inside], rtol=1e-9, atol=0.0)
+    nav = _recomputed_nav(fills_csv(run), market, rules.initial_nav_usd)
+    exported = _exported_nav(run)
+    assert list(nav) == list(exported)
+    assert len(nav) == market.n_bars.sum()
+    np.testing.assert_allclose(list(exported.values()), list(nav.values()), rtol=1e-9, atol=0.0)
+    behind = np.arange(market.close.shape[1]) >= market.n_bars[:, None]
+    assert [*exported.values()] == run.nav_usd[~behind].tolist()
 
 
 def test_a_wrong_fill_would_be_seen():
     market = random_market(1, 3)
     run = replay(market, random_script(market, 1), COSTLY)
-    fills = _exported(run)
-    fills[4] = (*fills[4][:6], fills[4][6] + 0.01, fills[4][7])
-    nav = _recomputed_nav(fills, market.close, market.n_bars, 1e6)
-    assert np.nanmax(np.abs(run.nav_usd / nav - 1.0)) > 1e-9
+    lines = fills_csv(run).splitlines()
+    fields = lines[5].split(",")
+    fields[5] = repr(float(fields[5]) + 0.01)
+    nav = _recomputed_nav("\n".join([*lines[:5], ",".join(fields), *lines[6:]]), market, 1e6)
+    exported = _exported_nav(run)
+    assert max(abs(exported[time] / nav[time] - 1.0) for time in nav) > 1e-9
 
 
 @settings(deadline=None, max_examples=40)
 @given(market=MARKETS, rules=trading_rules(), seed=st.integers(0, 1_000))
 def test_the_ledger_equals_slow_sums(market, rules, seed):
     run = replay(market, random_program(seed, n_symbols=market.n_symbols), rules, run_seed=seed)
-    ledger, fills = run.ledger, _exported(run)
+    ledger, fills = run.ledger, _fills_of(run)
     hold, ticket = (3**market.n_symbols - 1) // 2, rules.costs.ticket_usd
     before = rules.initial_nav_usd
     for session in range(len(market)):
@@ -141,7 +157,7 @@ def test_costs_added_back_give_the_result_of_the_reference_prices():
     market = random_market(6, 3)
     run = replay(market, random_script(market, 4), COSTLY)
     worth = np.zeros(3)
-    for session, bar, where, symbol, quantity, *_ in _exported(run):
+    for session, bar, where, symbol, quantity, *_ in _fills_of(run):
         worth[session] -= quantity * getattr(market, where)[session, bar, symbol]
     ledger = run.ledger
     np.testing.assert_allclose(ledger.gross_returns_ratio * ledger.nav_open_usd, worth, atol=1e-4)

@@ -262,7 +262,9 @@ def no_sharpe(n_sessions: int) -> str:
 
 def named_policies(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the metrics of every policy in the order in which they are shown."""
-    found = {"candidate": summary["candidate"], "gold": summary["gold"], **summary.get("baselines", {})}
+    every = {name: summary.get(name) for name in ("policy", "candidate", "gold")}
+    found = {name: metrics for name, metrics in every.items() if metrics is not None}
+    found |= summary.get("baselines", {})
     known = [name for name in POLICY_NOTES if name in found]
     return {name: found[name] for name in dict.fromkeys([*known, *found])}
 

@@ -249,7 +249,7 @@ def draw_comparisons(axes: Axes, comparisons: Mapping[str, Any]) -> None:
     words = [f"less {name.replace('_', ' ')}" for name in names]
     axes.set_yticks(range(len(names)), words, fontsize=10, color=_light("ink"))
     axes.set_ylim(-0.55, len(names) - 0.35)
-    axes.margins(x=0.14)
+    axes.margins(x=0.22)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
 
@@ -275,8 +275,8 @@ def _over_cycles(
 def _equity(summary: Mapping[str, Any]) -> Picture:
     title = "Net result and drawdown on the unseen sessions"
     caption = (
-        "Above: net result since the start, % of initial NAV, on a log scale, with the last session's figures. "
-        "Below: fall from the peak of NAV by session closes, for candidate (filled), gold, tilted gold and buy "
+        "Above: net result since the start, % of initial NAV, on a log scale, ending in the figures shown. "
+        "Below: fall from the peak of NAV by session closes, of candidate (filled), gold, tilted gold, buy "
         "and hold; those of the others stand in the table of policies."
     )
     series = (summary.get("series") or {}).get("test")
@@ -373,8 +373,7 @@ def _reward_shares(summary: Mapping[str, Any]) -> Picture:
 
 
 def _draw_reward_shares(axes: Axes, shares: Sequence[Mapping[str, float]], names: Sequence[str]) -> None:
-    at, foot = np.arange(len(shares), dtype=np.float64), np.zeros(len(shares))
-    middles: dict[str, float] = {}
+    at, foot, middles = np.arange(len(shares)), np.zeros(len(shares)), {}
     colours = {name: REWARD_COLOURS[i % len(REWARD_COLOURS)] for i, name in enumerate(names)}
     for name in names:
         height = 100.0 * np.array([share.get(name, 0.0) for share in shares])

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from stairways.reporting.page import (
+    failures,
     named_policies,
     number,
     observed_text,
@@ -268,15 +269,54 @@ def print_outcome(console: Console, summary: Mapping[str, Any], folder: Path | N
     print_verdicts(console, summary["verdicts"], required=summary["required"])
     console.print()
     _print_table(console, _policy_table(summary))
-    if summary["data"]["synthetic"]:
-        console.print()
-        console.print(Text(f"SYNTHETIC bars: {summary['data']['source']}", style="yellow"))
+    console.print()
+    _print_data(console, summary["data"])
     console.print()
     console.print(Text(said.sentence, style=f"bold {STYLES[said.tone]}"))
     for name, reason in said.failed:
         console.print(Text(f"  {name}: {reason}"))
     if folder is not None:
         _print_path(console, "Summary", folder / PAGE_NAME)
+
+
+def print_evaluation(console: Console, record: Mapping[str, Any]) -> None:
+    """Print verdicts and policies of an evaluation, and how many of its sessions were seen before.
+
+    Args:
+        console: Where to.
+        record: What ``evaluate --json`` prints.
+    """
+    from rich.text import Text
+
+    data = record["data"]
+    seen = data["in_sample_sessions"]
+    # the artifact is shown once, under its role
+    shown = {**record, "policy": None}
+    print_verdicts(console, record["verdicts"], required=record["required"])
+    console.print()
+    _print_table(console, _policy_table(shown, "judged" if seen else "unseen"))
+    console.print()
+    _print_data(console, data)
+    if seen:
+        console.print(Text(f"IN SAMPLE: the artifact has seen {seen:,} of these sessions", style="yellow"))
+    console.print()
+    role, digest = record["policy"]["role"], record["run"]["digest"][:12]
+    against = failures(record["verdicts"], record["required"])
+    said = "passes" if record["run"]["accepted"] else "does not pass"
+    style = STYLES["good" if record["run"]["accepted"] else "bad"]
+    console.print(Text(f"The {role} {digest} {said}.", style=f"bold {style}"))
+    for name, reason in against:
+        console.print(Text(f"  {name}: {reason}"))
+
+
+def _print_data(console: Console, data: Mapping[str, Any]) -> None:
+    from rich.text import Text
+
+    kind = "SYNTHETIC bars" if data["synthetic"] else "Bars"
+    source = data["source"].removeprefix("SYNTHETIC ")
+    console.print(Text(f"{kind}: {source}", style="yellow" if data["synthetic"] else ""))
+    neutral = percent(data["neutral_regime_ratio"])
+    console.print(Text(f"Neutral regime (warming up) in {neutral} of the decisions"))
 
 
 def print_verdicts(
@@ -366,12 +406,12 @@ def _result(*, passed: bool, gates: bool) -> Any:
     return Text("passed" if passed else "FAILED", style=STYLES["good"] if passed else "bold red")
 
 
-def _policy_table(summary: Mapping[str, Any]) -> Table:
+def _policy_table(summary: Mapping[str, Any], which: str = "unseen") -> Table:
     from rich.text import Text
 
     policies = named_policies(summary)
     first = next(iter(policies.values()))
-    title = f"On {first['n_sessions']:,} unseen sessions, {first['mode']}"
+    title = f"On {first['n_sessions']:,} {which} sessions, {first['mode']}"
     columns = ("policy", "hold", "trades", "Sharpe ± SE", "P(> 0)", "net bp", "costs bp", "drawdown")
     table = _table(columns, right=columns[1:], title=title)
     for name, metrics in policies.items():

@@ -18,7 +18,7 @@ from stairways.evaluation.verdicts import Group, Verdict
 from stairways.learning.warm_start import TOLERANCE, WarmStart, warm_start
 from stairways.trading.observation import observe
 from stairways.tuning.market_access import open_dataset
-from stairways.tuning.packing import unpack_for
+from stairways.tuning.packing import refuse_seen, unpack_for
 from stairways.tuning.ranges import split_tune, with_sample_ranges
 from stairways.tuning.seeds import Stream, key, stream
 from stairways.tuning.steer import make_steering
@@ -70,12 +70,13 @@ def dry_run(
         watcher: Follows the run.
         validate_warm_start: Whether the warm start is judged too.
     """
-    ranges = with_sample_ranges(settings, command="tune")
+    ranges = with_sample_ranges(settings, command="dry-run")
     settings = settings.model_copy(update={"ranges": ranges})
-    gold = unpack_for(gold_folder, settings)
-    dataset = open_dataset(settings, gold.regime)
     if ranges.tune is None:
         raise ConfigError("a dry run needs --tune")
+    gold = unpack_for(gold_folder, settings)
+    refuse_seen(gold, ranges.tune, "tune")
+    dataset = open_dataset(settings, gold.regime)
     split = split_tune(dataset.sessions, ranges.tune, settings)
     market = observe(dataset.sessions, dataset.table(gold.constants)).select(split.train)
     started = warm_start(

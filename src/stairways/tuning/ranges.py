@@ -21,6 +21,7 @@ SAMPLE_RANGES = {
 """Ranges of the sample market: 60 sessions warm up, 1,500 train, 500 keep gold's record, 260 tune
 and 1,000 are unseen until the final gate."""
 
+NEEDED_RANGES = {"gold": ("train", "test"), "tune": ("tune", "test"), "dry-run": ("tune",)}
 MIN_TUNE_SESSIONS = 12
 
 
@@ -29,14 +30,14 @@ def with_sample_ranges(settings: Settings, *, command: str) -> RangeSettings:
 
     Args:
         settings: The settings of the command.
-        command: ``gold`` or ``tune``; gold's test sessions are the record's, never the final gate's.
+        command: ``gold``, ``tune`` or ``dry-run``; gold's test sessions are the record's, never the
+            final gate's.
 
     Raises:
         RangeError: If a range is needed and there is no default, because bars or another sample are used.
     """
     given = settings.ranges
-    needed = ("train", "test") if command == "gold" else ("tune", "test")
-    missing = [name for name in needed if getattr(given, name) is None]
+    missing = [name for name in NEEDED_RANGES[command] if getattr(given, name) is None]
     if not missing:
         return given
     family = settings.market.sample.partition(":")[0]
@@ -77,7 +78,7 @@ def split_tune(sessions: Sessions, tune: DateRange, settings: Settings) -> TuneS
     Raises:
         RangeError: If it holds too few sessions.
     """
-    whole = sessions.span(tune.first, tune.last)
+    whole = span_of(sessions, tune, "tune")
     count = whole.stop - whole.start
     shadow = settings.tune.shadow_replay_days
     select = int((count - shadow) * settings.tune.select_share)
