@@ -27,7 +27,16 @@ def arguments_of(command, market, out, *, bars=None, gold=None, ranges=None, mor
     gold = str(gold or market.gold)
     start = {
         "bars": ["bars", "check"],
-        "gold": ["gold", "train", "--out", str(out / "gold"), "--train", dates["train"], "--test", dates["test"]],
+        "gold": [
+            "gold",
+            "train",
+            "--out",
+            str(out / "gold"),
+            "--train",
+            dates["train"],
+            "--test",
+            dates["test"],
+        ],
         "dry-run": ["dry-run", "--gold", gold, "--tune", dates["tune"]],
         "tune": ["tune", "--gold", gold, "--out", str(out / "run")]
         + ["--tune", dates["tune"], "--test", dates["test"]],
@@ -203,7 +212,11 @@ class TestRanges:
         arguments = arguments_of(command, market, tmp_path, ranges={"tune": dates})
         refused(arguments, f"--tune {dates} holds", "give at least 12 sessions")
 
-    @pytest.mark.parametrize(("command", "missing"), [("gold", "train"), ("tune", "tune"), ("dry-run", "tune")])
+    @pytest.mark.parametrize(
+        ("command", "missing"),
+        [("gold", "train"), ("gold", "test"), ("tune", "tune"), ("tune", "test"), ("dry-run", "tune")]
+        + [("evaluate", "sessions"), ("bars", "bars")],
+    )
     def test_a_range_that_is_missing(self, market, refused, tmp_path, command, missing):
         arguments = arguments_of(command, market, tmp_path)
         at = arguments.index(f"--{missing}")

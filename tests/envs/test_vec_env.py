@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from markets import random_market
@@ -126,6 +127,7 @@ def test_a_step_of_the_wrong_shape_is_refused():
 
 def test_sb3_s_ppo_learns_on_it():
     model = PPO("MlpPolicy", _environment(), n_steps=32, batch_size=64, n_epochs=2, seed=0, device="cpu")
+    model.set_logger(Logger(folder=None, output_formats=[]))
     before = [parameter.detach().clone() for parameter in model.policy.parameters()]
     model.learn(384)
     assert model.num_timesteps == 384

@@ -75,3 +75,15 @@ def test_it_uses_the_calibration_gains_and_no_others():
     expected = calibrate(few, policy, RULES, LOOP, mode="sampled", run_seed=3)
     assert calibrate(few, policy, RULES, by_live, mode="sampled", run_seed=3) == expected
     assert PASSES == 2
+
+
+def test_the_second_pass_starts_where_the_first_settled():
+    few, policy = TUNING.select(slice(0, 10)), POLICIES["mlp"]
+    point = LOOP.start
+    for _ in range(2):
+        loop = replace(LOOP, gains=LOOP.actuator.calibration, start=point)
+        trace = replay(few, policy, RULES, run_seed=3, loop=loop).trace()
+        rest = trace[len(trace) // 3 :]
+        point = Multipliers(*rest.mean(axis=0))
+    found = calibrate(few, policy, RULES, LOOP, mode="sampled", run_seed=3)
+    assert found == pytest.approx(point, rel=1e-12)

@@ -139,28 +139,26 @@ def test_a_second_half_started_from_the_first_s_multipliers_goes_on_where_it_was
     assert np.concatenate([first.multipliers, rest.multipliers]).tobytes() == whole.multipliers.tobytes()
 
 
-def test_sampled_actions_follow_the_tilted_probabilities():
-    """A frozen tilt on a policy that sees nothing: holds and actions come out at the formula's rates."""
+@pytest.mark.parametrize("long_only", [False, True])
+def test_sampled_actions_follow_the_tilted_probabilities(long_only):
+    """A frozen tilt on a policy that sees nothing: every action comes out at the formula's rate."""
     market = random_market(8, 250)
     program = random_program(1, hidden=(1,))
     numbers = program.numbers.copy()
     numbers[: int(program.operations[-1, 4])] = 0.0
     numbers[-9:] = np.log([0.1, 0.05, 0.1, 0.1, 0.3, 0.1, 0.1, 0.05, 0.1])
-    frozen = replace(LOOP, gains=TiltGains(ki_hold=0, ki_trade=0), start=Multipliers(0.7, 0.4))
-    run = replay(market, program._replace(numbers=numbers), RULES, loop=frozen)
-    first = run.actions[:, 0]
-    weight = np.exp(numbers[-9:] - 0.4 * order_table(2)[4])
-    weight[4] *= np.exp(0.7)
-    expected = weight / weight.sum()
-    assert (first == 4).mean() == pytest.approx(expected[4], abs=0.1)
+    frozen = replace(LOOP, gains=TiltGains(ki_hold=0, ki_trade=0), start=Multipliers(0.7, 1.2))
+    rules = TradingRules(long_only=long_only)
+    run = replay(market, program._replace(numbers=numbers), rules, loop=frozen)
     units = np.cumsum(np.sign(run.fills[..., QUANTITY]), axis=1).astype(int)
     positions = (units[:, :-1] + 1) @ [3, 1]
-    taken = run.actions[:, :-1]
-    odds = np.exp(numbers[-9:] - 0.4 * order_table(2)[positions])
-    odds[..., 4] *= np.exp(0.7)
-    mean = (odds / odds.sum(axis=-1, keepdims=True)).reshape(-1, 9).mean(axis=0)
-    counts = np.bincount(taken.ravel(), minlength=9) / taken.size
-    np.testing.assert_allclose(counts, mean, atol=4 * np.sqrt(0.25 / taken.size))
+    for position in np.unique(positions):
+        taken = run.actions[:, :-1][positions == position]
+        odds = np.exp(numbers[-9:] - 1.2 * order_table(2, long_only)[position])
+        odds[4] *= np.exp(0.7)
+        counts = np.bincount(taken, minlength=9) / len(taken)
+        np.testing.assert_allclose(counts, odds / odds.sum(), atol=4.5 * np.sqrt(0.25 / len(taken)))
+    assert len(np.unique(positions)) == (4 if long_only else 9)
 
 
 def test_the_greedy_mode_takes_the_likeliest():

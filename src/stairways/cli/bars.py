@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from stairways.cli import options
@@ -19,9 +16,9 @@ def _group() -> None:
 
 @app.command("check")
 def check(
-    bars: Annotated[Path, typer.Option("--bars", help="Folder of Parquet or CSV bars.")],
-    symbols: Annotated[str, typer.Option("--symbols", help="Symbols, such as NVDA,MSFT.")],
-    interval: Annotated[str, typer.Option("--interval", help="1min or 5min.")],
+    bars: options.Bars = None,
+    symbols: options.Symbols = None,
+    interval: options.Interval = None,
     config: options.Config = None,
     strict: options.Strict = False,
     split_table: options.Splits = None,
@@ -29,6 +26,7 @@ def check(
 ) -> int:
     """Load bars and report what was kept, filled and dropped."""
     from stairways.config import load_settings
+    from stairways.errors import ConfigError
     from stairways.market.loading import load_bars
     from stairways.market.splits import SplitTable
 
@@ -41,8 +39,12 @@ def check(
         split_table=split_table,
     )
     market = load_settings(config, overrides).market
+    if market.bars is None:
+        raise ConfigError("--bars is missing", remedy="name the folder of the bars")
     splits = SplitTable.from_csv(market.split_table) if market.split_table is not None else None
-    loaded = load_bars(bars, market.symbols, market.interval_minutes, strict=market.strict, splits=splits)
+    loaded = load_bars(
+        market.bars, market.symbols, market.interval_minutes, strict=market.strict, splits=splits
+    )
     if as_json:
         import json
 

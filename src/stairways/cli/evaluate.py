@@ -12,7 +12,9 @@ from stairways.cli import options
 
 def evaluate(
     artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
-    sessions: Annotated[str, typer.Option("--sessions", help="FROM:TO, session dates to judge.")],
+    sessions: Annotated[
+        str | None, typer.Option("--sessions", help="FROM:TO, session dates to judge.")
+    ] = None,
     bars: options.Bars = None,
     sample: options.Sample = None,
     symbols: options.Symbols = None,
@@ -46,7 +48,7 @@ def evaluate(
         split_table=split_table,
     )
     overrides |= options.given(seed=seed)
-    overrides["ranges"] = {"sessions": sessions}
+    overrides["ranges"] = options.given(sessions=sessions)
     overrides["control"] = options.given(mode=mode)
     settings = load_settings(config, overrides, base=settings_base(artifact))
     result = judge(artifact, settings, gold=gold, clock=utc_now)

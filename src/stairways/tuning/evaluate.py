@@ -15,7 +15,7 @@ from stairways.errors import ArtifactError, ConfigError
 from stairways.evaluation.baselines import uniform
 from stairways.evaluation.calibration import calibrate
 from stairways.evaluation.evidence import ALL_HOLD, GOLD, RANDOM, Evidence
-from stairways.evaluation.gates import JUDGES, SKILL_NAMES
+from stairways.evaluation.gates import JUDGES, SKILL_NAMES, final_gate
 from stairways.evaluation.replay import Replay, TiltLoop
 from stairways.evaluation.verdicts import GateResult
 from stairways.learning.drift import measure_drift
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 CALIBRATION_SESSIONS = 240
 LEAST_CALIBRATION_SESSIONS = 20
 POLICY = "policy"
+SKILL_MARK = "skill_proven"
 JUDGED = ("hold_rate", "trades_per_session", "session_trades_band", "intraday_drawdown")
 
 
@@ -230,6 +231,8 @@ def _judge(evidence: Evidence, settings: Settings) -> GateResult:
     if evidence.drift_ratio is not None:
         names += ["parameter_drift", "tuning_adds"]
     verdicts: list[Verdict] = [JUDGES[name](evidence, gate) for name in names]
+    # The mark that every later output of an artifact carries, whether skill is required or not.
+    verdicts += [verdict for verdict in final_gate(evidence, gate).verdicts if verdict.name == SKILL_MARK]
     required = JUDGED + (SKILL_NAMES if gate.require_skill else ())
     if evidence.drift_ratio is not None:
         required += ("parameter_drift",)
@@ -248,8 +251,7 @@ def _record(
 ) -> dict[str, Any]:
     n_actions = packed.artifact.n_actions
     metrics = {n: measure(r.ledger, n_actions=n_actions).as_record() for n, r in replays.items()}
-    skill = [v for v in gate.verdicts if v.name in SKILL_NAMES]
-    proven = all(v.passed for v in skill)
+    proven = any(v.name == SKILL_MARK and v.passed for v in gate.verdicts)
     role = packed.artifact.role
     record: dict[str, Any] = {
         "data": {
