@@ -228,8 +228,8 @@ class GoldSettings(Part):
     over_hold_learning_rate: float = Field(3e-2, gt=0)
     over_hold_rollouts: int = Field(2, ge=1)
     over_hold_looks: int = Field(40, ge=1)
-    over_hold_ratio: float = Field(0.83, gt=0, lt=1)
-    over_hold_trades: float = Field(6.5, gt=0)
+    over_hold_ratio: float = Field(0.87, gt=0, lt=1)
+    over_hold_trades: float = Field(6.0, gt=0)
 
 
 class DryRunSettings(Part):

@@ -25,23 +25,14 @@ def arguments_of(command, market, out, *, bars=None, gold=None, ranges=None, mor
     bars = [] if bars is False else ["--bars", str(bars or market.bars)]
     place = [*bars, "--symbols", ",".join(SYMBOLS), "--interval", "5min", "--config", str(market.config)]
     gold = str(gold or market.gold)
+    train, tune, test = (["--" + name, dates[name]] for name in ("train", "tune", "test"))
+    exports = ["--fills", str(out / "fills.csv"), "--nav", str(out / "nav.csv")]
     start = {
         "bars": ["bars", "check"],
-        "gold": [
-            "gold",
-            "train",
-            "--out",
-            str(out / "gold"),
-            "--train",
-            dates["train"],
-            "--test",
-            dates["test"],
-        ],
-        "dry-run": ["dry-run", "--gold", gold, "--tune", dates["tune"]],
-        "tune": ["tune", "--gold", gold, "--out", str(out / "run")]
-        + ["--tune", dates["tune"], "--test", dates["test"]],
-        "evaluate": ["evaluate", gold, "--sessions", dates["sessions"]]
-        + ["--fills", str(out / "fills.csv"), "--nav", str(out / "nav.csv")],
+        "gold": ["gold", "train", "--out", str(out / "gold"), *train, *test],
+        "dry-run": ["dry-run", "--gold", gold, *tune],
+        "tune": ["tune", "--gold", gold, "--out", str(out / "run"), *tune, *test],
+        "evaluate": ["evaluate", gold, "--sessions", dates["sessions"], *exports],
     }[command]
     return [*start, *place, *more]
 
@@ -199,6 +190,10 @@ class TestRanges:
             arguments = arguments_of(command, market, tmp_path, ranges=ranges)
             refused(arguments, f"--{first}", f"--{second}", "disjoint and in this order")
 
+    def test_a_range_that_does_not_fit_the_defaults_of_the_sample_market(self, refused, tmp_path):
+        arguments = ["tune", "--out", str(tmp_path / "run"), "--test", "2015-01-02:2015-12-31"]
+        refused(arguments, "sample market planted", "disjoint and in this order", "name --tune too")
+
     def test_a_tuning_range_that_gold_has_seen(self, market, refused, tmp_path):
         last = market.ranges["train"].partition(":")[2]
         tune = f"{last}:{market.ranges['tune'].partition(':')[2]}"
@@ -214,8 +209,15 @@ class TestRanges:
 
     @pytest.mark.parametrize(
         ("command", "missing"),
-        [("gold", "train"), ("gold", "test"), ("tune", "tune"), ("tune", "test"), ("dry-run", "tune")]
-        + [("evaluate", "sessions"), ("bars", "bars")],
+        [
+            ("gold", "train"),
+            ("gold", "test"),
+            ("tune", "tune"),
+            ("tune", "test"),
+            ("dry-run", "tune"),
+            ("evaluate", "sessions"),
+            ("bars", "bars"),
+        ],
     )
     def test_a_range_that_is_missing(self, market, refused, tmp_path, command, missing):
         arguments = arguments_of(command, market, tmp_path)

@@ -68,7 +68,7 @@ def nested(place, value):
     return value
 
 
-class Resolved(Exception):
+class Resolved(Exception):  # noqa: N818 - no error, a way out
     """Carries the settings that a command resolved, so that it goes no further."""
 
 

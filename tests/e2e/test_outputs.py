@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -101,9 +103,8 @@ class TestSummary:
 class TestLog:
     def test_one_line_per_event_with_its_word(self, tuned):
         lines = (tuned / "training.log").read_text(encoding="utf-8").splitlines()
-        pattern = (
-            r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00 (RUN|CONTROL|CYCLE|SHADOW|GATE) [a-z_]+[.a-z_]* .+"
-        )
+        stamp, words = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", "(RUN|CONTROL|CYCLE|SHADOW|GATE)"
+        pattern = rf"{stamp} {words} [a-z_]+[.a-z_]* .+"
         assert all(re.fullmatch(pattern, line) for line in lines)
         words = [line.split()[1] for line in lines if re.search("(CYCLE|SHADOW|GATE)", line)]
         assert words.count("SHADOW") == 3
@@ -173,7 +174,7 @@ class TestEvaluate:
         assert record["data"]["in_sample_sessions"] == 50
 
     def test_the_market_of_the_artifact_is_the_default(self, market, cli, tuned):
-        """Symbols, interval, costs and controller come from the artifact; only bars and sessions are named."""
+        """Symbols, interval, costs and controller come from the artifact; bars and sessions are named."""
         ended = cli(
             "evaluate",
             tuned / "artifact",
@@ -184,6 +185,17 @@ class TestEvaluate:
             "--json",
         )
         assert json.loads(ended.out)["candidate"] == json_of(tuned / "summary.json")["candidate"]
+
+    def test_it_needs_no_torch(self, market, tuned):
+        """Who judges and acts runs where torch is not installed."""
+        arguments = market.evaluate(tuned / "artifact", "--json")
+        code = (
+            "import sys\nsys.modules['torch'] = None\nfrom stairways.cli.main import run\n"
+            f"sys.exit(run({arguments!r}))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+        assert done.returncode == 1, done.stderr
+        assert json.loads(done.stdout)["candidate"] == json_of(tuned / "summary.json")["candidate"]
 
 
 class TestExports:

@@ -10,10 +10,10 @@ import io
 
 import numpy as np
 import torch
-from builders import random_sessions
-from markets import observed, random_program
 from matplotlib.figure import Figure
 
+from builders import random_sessions
+from markets import observed, random_program
 from stairways.cli import main as _main  # noqa: F401 - loaded for those who are forked off
 from stairways.control.actuators import TiltActuator
 from stairways.control.setpoints import SetPoints

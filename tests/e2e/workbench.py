@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import yaml
-from markets import random_weights
 
+from markets import random_weights
 from stairways.config import DateRange, load_settings
 from stairways.market.features import FeatureConstants
 from stairways.market.samples import sample_market

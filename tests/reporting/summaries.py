@@ -281,6 +281,7 @@ def gold_record(n_looks: int = 30) -> dict[str, Any]:
     ]  # fmt: skip
     return {
         "curve": curve,
+        "test": {"first": "2018-03-16", "last": "2020-03-11", "n_sessions": 1_000, "unseen": True},
         "before_over_hold": metrics(1, 1_000),
         "gold": metrics(2, 1_000, hold_rate_ratio=0.849),
         "verdicts": [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -21,7 +21,7 @@ def dry_run(
     tune: Annotated[str | None, typer.Option("--tune", help="FROM:TO, session dates to tune on.")] = None,
     seed: options.Seed = None,
     preset: options.Preset = None,
-    actuator: Annotated[Literal["reward", "tilt"] | None, typer.Option("--actuator")] = None,
+    actuator: options.Actuator = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps; 5,000 by default.")] = None,
     validate_warmstart: Annotated[
         bool,

@@ -25,9 +25,11 @@ def train(
     symbols: options.Symbols = None,
     interval: options.Interval = None,
     train: Annotated[str | None, typer.Option("--train", help="FROM:TO, session dates.")] = None,
-    test: Annotated[str | None, typer.Option("--test", help="FROM:TO, kept for gold's record.")] = None,
+    test: Annotated[str | None, typer.Option("--test", help="FROM:TO, unseen, for gold's record.")] = None,
     seed: options.Seed = None,
-    policy: Annotated[Literal["mlp", "lstm"] | None, typer.Option("--policy")] = None,
+    policy: Annotated[
+        Literal["mlp", "lstm"] | None, typer.Option("--policy", help="Architecture: mlp or lstm.")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Learning steps at most.")] = None,
     preset: options.Preset = None,
     config: options.Config = None,

@@ -27,6 +27,9 @@ Strict = Annotated[
 Splits = Annotated[Path | None, typer.Option("--split-table", help="CSV of splits: symbol,date,ratio.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Run seed; every stream comes from it.")]
 Mode = Annotated[str | None, typer.Option("--mode", help="Deployment mode: sampled or greedy.")]
+Actuator = Annotated[
+    Literal["reward", "tilt"] | None, typer.Option("--actuator", help="What the controller drives.")
+]
 Preset = Annotated[
     Literal["default", "plan"] | None,
     typer.Option("--preset", help="plan: controller, targets and shadow rule exactly as the plan has them."),

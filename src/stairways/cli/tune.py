@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -23,12 +23,12 @@ def tune(
     test: Annotated[str | None, typer.Option("--test", help="FROM:TO, unseen sessions.")] = None,
     seed: options.Seed = None,
     preset: options.Preset = None,
-    actuator: Annotated[
-        Literal["reward", "tilt"] | None, typer.Option("--actuator", help="What the controller drives.")
-    ] = None,
+    actuator: options.Actuator = None,
     mode: options.Mode = None,
     cycles: Annotated[int | None, typer.Option("--cycles", min=1, help="Cycles at most.")] = None,
-    steps_per_cycle: Annotated[int | None, typer.Option("--steps-per-cycle", min=1)] = None,
+    steps_per_cycle: Annotated[
+        int | None, typer.Option("--steps-per-cycle", min=1, help="Transitions of a cycle, exactly.")
+    ] = None,
     early_stop_threshold: Annotated[
         float | None, typer.Option("--early-stop-threshold", help="Least relative gain of the Sharpe ratio.")
     ] = None,

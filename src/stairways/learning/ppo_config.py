@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from stairways.errors import ConfigError
 from stairways.learning.schedules import Ramp
+
+REACH = 4
 
 
 class PPOConfig(BaseModel):
@@ -61,3 +65,33 @@ class PPOConfig(BaseModel):
     def rollout_steps(self) -> int:
         """Transitions of one rollout."""
         return self.n_envs * self.n_steps
+
+    def fitted(self, steps: int) -> Self:
+        """Return settings whose rollout divides the steps asked for, as near to these as can be.
+
+        The number of accounts and the steps of a rollout may each change by a factor of 4; the
+        minibatch keeps its share of a rollout. Settings that divide the steps already stay.
+
+        Args:
+            steps: Transitions that shall be taken exactly.
+
+        Raises:
+            ConfigError: If no rollout near these settings divides them.
+        """
+        if steps % self.rollout_steps == 0:
+            return self
+        near = [
+            (abs(math.log(n_envs / self.n_envs)) + abs(math.log(n_steps / self.n_steps)), n_envs, n_steps)
+            for n_envs in range(max(1, self.n_envs // REACH), REACH * self.n_envs + 1)
+            if steps % n_envs == 0
+            for n_steps in range(max(1, self.n_steps // REACH), REACH * self.n_steps + 1)
+            if (steps // n_envs) % n_steps == 0
+        ]
+        if not near:
+            raise ConfigError(
+                f"no rollout near {self.n_envs} x {self.n_steps} divides {steps} steps",
+                remedy=f"choose a multiple of {self.rollout_steps}, or set n_envs and n_steps",
+            )
+        _, n_envs, n_steps = min(near)
+        minibatch = max(1, round(self.minibatch * n_envs * n_steps / self.rollout_steps))
+        return self.model_copy(update={"n_envs": n_envs, "n_steps": n_steps, "minibatch": minibatch})

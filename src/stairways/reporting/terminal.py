@@ -451,7 +451,8 @@ def _curve_table(curve: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _skill_table(record: Mapping[str, Any]) -> Table:
-    columns = ("on the test sessions", "n", "hold", "trades", "net bp", "Sharpe ± SE", "P(> 0)")
+    where = "on the test sessions" if record["test"]["unseen"] else "on held-out sessions"
+    columns = (where, "n", "hold", "trades", "net bp", "Sharpe ± SE", "P(> 0)")
     table = _table(columns, right=columns[1:])
     for name, key in (("before over-hold", "before_over_hold"), ("gold", "gold")):
         metrics = record[key]

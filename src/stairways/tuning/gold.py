@@ -111,17 +111,21 @@ class GoldTraining:
             raise StorageError("is not an empty folder", where=str(out), remedy="choose another --out")
         ensure_writable(out)
         ranges = with_sample_ranges(settings, command="gold")
-        self.settings = settings.model_copy(update={"ranges": ranges})
+        gold = settings.gold
+        fitted = gold.model_copy(update={"ppo": gold.ppo.fitted(gold.steps)})
+        self.settings = settings.model_copy(update={"ranges": ranges, "gold": fitted})
         self.out = out
         self.clock = clock
         self.watcher = watcher
-        self._check_steps()
         self.dataset = open_dataset(self.settings)
-        if ranges.train is None or ranges.test is None:
-            raise ConfigError("gold needs --train and --test")
-        self.ranges = (ranges.train, ranges.test)
+        if ranges.train is None:
+            raise ConfigError("gold needs --train")
+        self.seen = ranges.train
         self.train = span_of(self.dataset.sessions, ranges.train, "train")
-        self.test = span_of(self.dataset.sessions, ranges.test, "test")
+        self.learning, self.held_out = self._split()
+        self.test = self.held_out
+        if ranges.test is not None:
+            self.test = span_of(self.dataset.sessions, ranges.test, "test")
         self.constants = FeatureConstants.fit(self.dataset.raw, self.dataset.sessions, self.train)
         self.market = observe(self.dataset.sessions, self.dataset.table(self.constants))
         self.looks: list[Look] = []
@@ -133,14 +137,15 @@ class GoldTraining:
         prepare_torch()
         began = self.clock()
         spec = self._spec()
-        learning, held_out = self._split()
+        learning, held_out = self.market.select(self.learning), self.market.select(self.held_out)
         weights, stopped = self._learn(spec, learning, held_out)
-        skilled = self._measure(spec, weights, self.market.select(self.test))
+        test = self.market.select(self.test)
+        skilled = self._measure(spec, weights, test)
         weights = self._over_hold(spec, weights, learning, held_out)
-        gold = self._measure(spec, weights, self.market.select(self.test))
+        gold = self._measure(spec, weights, test)
         verdicts = over_hold_verdicts(gold)
         artifact = pack_gold(
-            self.settings, self.dataset, spec, weights, self.constants, self.train.stop, [self.ranges[0]]
+            self.settings, self.dataset, spec, weights, self.constants, self.train.stop, [self.seen]
         )
         record = {
             "command": "gold train",
@@ -152,6 +157,12 @@ class GoldTraining:
             "stopped": stopped,
             "wall_seconds": (self.clock() - began).total_seconds(),
             "curve": [look.as_record() for look in self.looks],
+            "test": {
+                "first": str(test.dates[0]),
+                "last": str(test.dates[-1]),
+                "n_sessions": len(test),
+                "unseen": self.settings.ranges.test is not None,
+            },
             "before_over_hold": skilled.as_record(),
             "gold": gold.as_record(),
             "verdicts": [verdict.as_record() for verdict in verdicts],
@@ -172,26 +183,20 @@ class GoldTraining:
             critic_lstm=gold.critic_lstm,
         )
 
-    def _split(self) -> tuple[ObservedMarket, ObservedMarket]:
-        count = self.train.stop - self.train.start
-        held_out = max(1, round(count * self.settings.gold.holdout_share))
-        if count - held_out < 1:
-            raise ConfigError(f"--train holds {count} sessions, too few to hold any out")
-        edge = self.train.stop - held_out
-        return (
-            self.market.select(slice(self.train.start, edge)),
-            self.market.select(slice(edge, self.train.stop)),
-        )
+    def _split(self) -> tuple[slice, slice]:
+        """Split the training range: sessions to learn on, and those at its end that judge learning.
 
-    def _check_steps(self) -> None:
-        gold = self.settings.gold
-        size = gold.ppo.rollout_steps
-        if gold.steps % size != 0:
+        At least 20 are held out where that is no more than a third of the range.
+        """
+        count = self.train.stop - self.train.start
+        share = round(count * self.settings.gold.holdout_share)
+        held_out = max(1, share, min(self.settings.gate.min_sessions, count // 3))
+        if count - held_out < 1:
             raise ConfigError(
-                f"{gold.steps} steps are not a multiple of a rollout of {size}",
-                where="--steps",
-                remedy=f"choose a multiple of {size}, or change gold.ppo.n_envs and n_steps",
+                f"--train holds {count} sessions, too few to hold any out", remedy="give a longer range"
             )
+        edge = self.train.stop - held_out
+        return slice(self.train.start, edge), slice(edge, self.train.stop)
 
     def _learn(
         self, spec: PolicySpec, learning: ObservedMarket, held_out: ObservedMarket

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from stairways.config import DateRange, RangeSettings, Settings
 from stairways.errors import RangeError
 
@@ -34,14 +36,19 @@ def with_sample_ranges(settings: Settings, *, command: str) -> RangeSettings:
             final gate's.
 
     Raises:
-        RangeError: If a range is needed and there is no default, because bars or another sample are used.
+        RangeError: If a range is needed and there is no default, because bars or another sample are used,
+            or if a default does not fit the ranges given.
     """
     given = settings.ranges
     missing = [name for name in NEEDED_RANGES[command] if getattr(given, name) is None]
+    family = settings.market.sample.partition(":")[0]
+    sample = settings.market.bars is None and family in PLANTED_FAMILY
+    if command == "gold" and missing == ["test"] and not sample:
+        # gold's record then stands on the sessions held out of its training range
+        return given
     if not missing:
         return given
-    family = settings.market.sample.partition(":")[0]
-    if settings.market.bars is not None or family not in PLANTED_FAMILY:
+    if not sample:
         raise RangeError(
             f"--{missing[0]} FROM:TO is missing",
             where="options",
@@ -51,7 +58,15 @@ def with_sample_ranges(settings: Settings, *, command: str) -> RangeSettings:
     if command == "gold":
         defaults["test"] = defaults["record"]
     filled = {name: DateRange.model_validate(defaults[name]) for name in missing}
-    return RangeSettings.model_validate({**given.model_dump(), **{n: str(r) for n, r in filled.items()}})
+    try:
+        return RangeSettings.model_validate({**given.model_dump(), **filled})
+    except ValidationError as error:
+        raise RangeError(
+            error.errors()[0]["msg"].removeprefix("Value error, "),
+            where=f"sample market {settings.market.sample}",
+            remedy=f"name --{' and --'.join(missing)} too; by default "
+            f"{', '.join(f'--{name} is {dates}' for name, dates in filled.items())}",
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,16 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stairways.errors import ArtifactError, StorageError
-from stairways.learning.trainer import RolloutReport
 from stairways.registry.files import remove_stale, storage_error, write_folder_atomic, write_text_atomic
+
+if TYPE_CHECKING:
+    from stairways.learning.trainer import RolloutReport
 
 LOG_FILE = "training.log"
 CONFIG_FILE = "config.json"

@@ -1,0 +1,106 @@
+"""The run folder: begun whole or not at all, checked before it is touched, a log that can be grepped."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+
+import numpy as np
+import pytest
+
+from stairways.errors import ArtifactError, StorageError
+from stairways.tuning.run_folder import RunFolder, RunLog, Silent
+
+NOON = dt.datetime(2026, 1, 2, 12, 0, 0, 123_456, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def begun(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin({"seed": 1}, {"run_id": "abc"})
+    return folder
+
+
+class TestBegin:
+    def test_settings_and_identity_stand_in_it_at_once(self, begun):
+        assert sorted(path.name for path in begun.path.iterdir()) == ["config.json", "run.json"]
+        assert begun.read_json("run.json") == {"run_id": "abc"}
+        assert begun.read_json("config.json") == {"seed": 1}
+
+    def test_an_empty_folder_is_free_and_a_begun_one_is_not(self, tmp_path, begun):
+        (tmp_path / "free").mkdir()
+        free = RunFolder(tmp_path / "free")
+        free.check(resume=False)
+        free.begin({}, {})
+        with pytest.raises(StorageError):
+            begun.begin({}, {})
+        assert begun.read_json("config.json") == {"seed": 1}
+
+    def test_what_has_no_json_form_leaves_nothing(self, tmp_path):
+        with pytest.raises(ValueError, match="JSON"):
+            RunFolder(tmp_path / "run").begin({"x": math.nan}, {})
+        assert list(tmp_path.iterdir()) == []
+
+    def test_checks_write_nothing(self, tmp_path, begun):
+        begun.check(resume=True)
+        with pytest.raises(StorageError, match="holds a run already"):
+            begun.check(resume=False)
+        RunFolder(tmp_path / "none").check(resume=False)
+        with pytest.raises(StorageError, match="holds no run to resume"):
+            RunFolder(tmp_path / "none").check(resume=True)
+        assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+    def test_what_a_killed_writer_left_is_taken_away(self, begun):
+        (begun.path / ".checkpoint.0123.tmp").mkdir()
+        (begun.path / ".summary.json.0123.tmp").write_text("{")
+        begun.clean()
+        assert sorted(path.name for path in begun.path.iterdir()) == ["config.json", "run.json"]
+
+
+class TestCheckpoint:
+    def test_it_comes_back_as_it_was(self, begun):
+        assert begun.read_checkpoint() is None
+        arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([2**63 - 1], np.int64)}
+        for number in (1, 2):
+            begun.write_checkpoint(arrays, {"cycle": number})
+        again, plain = begun.read_checkpoint()
+        assert plain == {"cycle": 2}
+        assert again.keys() == arrays.keys()
+        for name, array in arrays.items():
+            assert again[name].dtype == array.dtype
+            assert (again[name] == array).all()
+
+    @pytest.mark.parametrize("name", ["arrays.safetensors", "state.json"])
+    def test_a_damaged_one_is_refused(self, begun, name):
+        begun.write_checkpoint({"a": np.zeros(3)}, {"cycle": 1})
+        path = begun.path / "checkpoint" / name
+        content = bytearray(path.read_bytes())
+        content[-3 if name == "arrays.safetensors" else 0] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(ArtifactError, match="checkpoint"):
+            begun.read_checkpoint()
+
+
+class TestLog:
+    def test_one_line_per_event(self, tmp_path):
+        seen = []
+
+        class Watching(Silent):
+            def event(self, word, name, fields):
+                seen.append((word, name, fields))
+
+        log = RunLog(tmp_path / "training.log", lambda: NOON, Watching())
+        log.event(
+            "CYCLE", "cycle.finished", cycle=1, hold_rate=0.55123456789, reason="two words\nand a break"
+        )
+        log.event("GATE", "gate.judged", passed=True, failures="")
+        assert (tmp_path / "training.log").read_text().splitlines() == [
+            "2026-01-02T12:00:00.123+00:00 CYCLE cycle.finished cycle=1 hold_rate=0.551235 "
+            'reason="two words\\nand a break"',
+            '2026-01-02T12:00:00.123+00:00 GATE gate.judged passed=True failures=""',
+        ]
+        assert [name for _, name, _ in seen] == ["cycle.finished", "gate.judged"]
+
+    def test_a_place_that_can_not_be_written(self, tmp_path):
+        with pytest.raises(StorageError, match=r"training\.log"):
+            RunLog(tmp_path / "none" / "training.log", lambda: NOON, Silent()).event("RUN", "run.started")
