@@ -108,6 +108,21 @@ class TestRefusals:
             with pytest.raises(ConfigError, match="can't be read"):
                 load_settings(path, {})
 
+    @pytest.mark.parametrize(
+        ("content", "place"),
+        [
+            ("gold: {hold_bonus_bps: .inf}", "gold.hold_bonus_bps"),
+            ("reward: {nav: -.inf}", "reward.nav"),
+            ("gate: {trades_band: [5, .inf]}", "gate"),
+            ("tune: {ppo: {learning_rate: {start: .inf, end: 1}}}", "tune.ppo.learning_rate.start"),
+            ("trading: {initial_nav_usd: .nan}", "trading.initial_nav_usd"),
+        ],
+    )
+    def test_numbers_without_bound(self, tmp_path, content, place):
+        with pytest.raises(ConfigError) as caught:
+            load_settings(written(tmp_path, content), {})
+        assert place in caught.value.where
+
     @pytest.mark.parametrize("symbols", [["NVDA"], ["A", "B", "C", "D"], ["NVDA", "NVDA"]])
     def test_two_or_three_different_symbols(self, symbols):
         with pytest.raises(ConfigError, match="two or three different symbols"):

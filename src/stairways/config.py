@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import math
 from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
@@ -359,9 +360,22 @@ def load_settings(
         merged = _merge(merged, layer)
     merged["preset"] = chosen
     try:
-        return Settings.model_validate(merged)
+        made = Settings.model_validate(merged)
     except ValidationError as error:
         raise _as_config_error(error, path, content, overrides) from error
+    boundless = _not_finite(made.as_record())
+    if boundless:
+        raise ConfigError("the value is not finite", where=boundless[0], remedy="give a finite number")
+    return made
+
+
+def _not_finite(value: Any, place: str = "") -> list[str]:
+    """Return the places of a record that hold a number without bound or none at all."""
+    if isinstance(value, dict):
+        return [found for name, part in value.items() for found in _not_finite(part, f"{place}.{name}")]
+    if isinstance(value, list):
+        return [found for part in value for found in _not_finite(part, place)]
+    return [place.lstrip(".")] if isinstance(value, float) and not math.isfinite(value) else []
 
 
 def setting_differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

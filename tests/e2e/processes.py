@@ -7,7 +7,8 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,11 +35,23 @@ def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
     """Start a function of this module in a fresh process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    # The server looks for what it preloads where this process would.
-    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     process = context.Process(target=target, args=arguments)
-    process.start()
+    with _same_path():
+        process.start()
     return process
+
+
+@contextmanager
+def _same_path() -> Iterator[None]:
+    """Let the server look for what it preloads where this process would."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONPATH")
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 def finish(process: BaseProcess) -> int:

@@ -211,7 +211,6 @@ class TestRanges:
         ("command", "missing"),
         [
             ("gold", "train"),
-            ("gold", "test"),
             ("tune", "tune"),
             ("tune", "test"),
             ("dry-run", "tune"),
@@ -319,7 +318,7 @@ class TestSettings:
         ("command", "more", "words"),
         [
             ("tune", ["--steps-per-cycle", "401"], ["401 steps", "multiple of a rollout of 400"]),
-            ("gold", ["--steps", "1000"], ["--steps", "multiple of a rollout of 33280"]),
+            ("gold", ["--steps", "1000"], ["1000 steps", "choose a multiple of 33280"]),
             ("dry-run", ["--steps", "501"], ["501 steps", "multiple of a rollout"]),
             ("tune", ["--cycles", "0"], ["--cycles", "greater than or equal to 1"]),
             ("tune", ["--seed", "-1"], ["--seed", "greater than or equal to 0"]),
@@ -429,6 +428,16 @@ class TestPlaces:
         with read_only(tmp_path / "ro") as folder:
             arguments = arguments_of(command, market, folder)
             refused(arguments, str(folder), "may write to")
+
+    def test_places_without_a_name(self, market, cli, refused, tmp_path, monkeypatch):
+        """An empty working folder is a place like any other; a folder is no file."""
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        for name in ("fills", "nav"):
+            refused(market.evaluate(market.gold, f"--{name}", "."), "here")
+        monkeypatch.setattr("stairways.reporting.page.summary_page", lambda _summary: "<!doctype html>")
+        assert cli(*market.tune(Path(), "--seed", "7")).status == 1
+        assert json_of(tmp_path / "here" / "summary.json")["run"]["steps"] == 1200
 
     def test_fills_into_a_folder_that_is_not_there(self, market, refused, tmp_path):
         arguments = arguments_of("evaluate", market, tmp_path / "none")

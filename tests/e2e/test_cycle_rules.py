@@ -104,16 +104,17 @@ class TestDrift:
         _, summary, _ = tuned_with(tune, ANY_DRIFT | NO_BAND)
         assert "rolled back" in summary["run"]["stopped"]
 
-    def test_a_rollback_hands_on_the_best_before_it(self, tuned_with, monkeypatch, tmp_path):
-        """Only the second cycle drifts and fails; the candidate is the first one's."""
+    @pytest.mark.parametrize("first", [{}, {"trades_band": (0.0, 0.5)}], ids=["in band", "out of band"])
+    def test_a_rollback_hands_on_the_best_before_it(self, tuned_with, monkeypatch, tmp_path, first):
+        """Only the second cycle drifts and fails; the candidate is the first one's, in its band or not."""
         cycles, run_cycle = [], run_module.run_cycle
 
         def second_fails(bench, *arguments, **named):
+            changes = ANY_DRIFT | {"trades_band": (0.0, 0.5)} if cycles else first
             settings = bench.settings
-            if cycles:
-                gate = settings.gate.model_copy(update=ANY_DRIFT | {"trades_band": (0.0, 0.5)})
-                settings = settings.model_copy(update={"gate": gate})
-            cycles.append(run_cycle(replace(bench, settings=settings), *arguments, **named))
+            gate = settings.gate.model_copy(update=changes)
+            bench = replace(bench, settings=settings.model_copy(update={"gate": gate}))
+            cycles.append(run_cycle(bench, *arguments, **named))
             return cycles[-1]
 
         monkeypatch.setattr(run_module, "run_cycle", second_fails)

@@ -93,6 +93,15 @@ class TestGold:
         assert not all(verdict["passed"] for verdict in record["verdicts"])
         assert record["steps"] == record["curve"][-1]["steps"]
 
+    def test_without_test_sessions_the_record_stands_on_those_held_out(self, market, cli, tmp_path):
+        out = tmp_path / "gold"
+        arguments = ["gold", "train", "--out", out, "--config", tiny_gold(tmp_path)]
+        assert cli(*arguments, *market.options("train")).status == 1
+        test = json_of(out / "record.json")["test"]
+        assert test["unseen"] is False
+        assert test["last"] == market.ranges["train"].partition(":")[2]
+        assert test["n_sessions"] == 20
+
 
 class TestEvaluate:
     def test_in_this_process_and_in_another(self, market, cli, tuned, tmp_path):

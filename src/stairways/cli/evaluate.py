@@ -53,9 +53,9 @@ def evaluate(
     settings = load_settings(config, overrides, base=settings_base(artifact))
     result = judge(artifact, settings, gold=gold, clock=utc_now)
     if fills is not None:
-        write_text_atomic(fills, fills_csv(result.replays[POLICY]))
+        write_text_atomic(options.place(fills), fills_csv(result.replays[POLICY]))
     if nav is not None:
-        write_text_atomic(nav, nav_csv(result.replays[POLICY]))
+        write_text_atomic(options.place(nav), nav_csv(result.replays[POLICY]))
     if as_json:
         import json
 

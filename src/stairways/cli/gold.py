@@ -58,6 +58,6 @@ def train(
     settings = load_settings(config, overrides, preset)
     console = Console()
     with TerminalWatcher(console) as watcher:
-        outcome = GoldTraining(settings, out, clock=utc_now, watcher=watcher).run()
+        outcome = GoldTraining(settings, options.place(out), clock=utc_now, watcher=watcher).run()
     print_gold(console, outcome.record, outcome.digest, outcome.folder)
     return 0 if outcome.accepted else 1

@@ -71,6 +71,11 @@ def market_overrides(
     return {"market": market} if market else {}
 
 
+def place(path: Path) -> Path:
+    """Return a path that ends in a name, so that temporary names can stand beside it."""
+    return path if path.name not in ("", "..") else path.resolve()
+
+
 def given(**values: Any) -> dict[str, Any]:
     """Return the values that are not None."""
     return {name: value for name, value in values.items() if value is not None}

@@ -76,7 +76,14 @@ def tune(
         )
     console = Console()
     with TerminalWatcher(console, Bands.of(settings.resolved_gate())) as watcher:
-        run = TuneRun(settings, gold or shipped_gold(), out, clock=utc_now, watcher=watcher, resume=resume)
+        run = TuneRun(
+            settings,
+            gold or shipped_gold(),
+            options.place(out),
+            clock=utc_now,
+            watcher=watcher,
+            resume=resume,
+        )
         outcome = run.run()
     print_outcome(console, outcome.summary, outcome.folder)
     return 0 if outcome.accepted else 1
