@@ -251,6 +251,30 @@ class DryRunSettings(Part):
     least_episodes: int = Field(2, ge=1)
 
 
+class CallSettings(Part):
+    """What belongs to one call and not to its result: it does not enter the settings' digest.
+
+    Attributes:
+        gold: Gold artifact; None takes the shipped one, or the one beside the artifact judged.
+        out: Folder that the command fills.
+        artifact: Artifact that ``evaluate`` judges.
+        fills: CSV that ``evaluate`` writes every fill to.
+        nav: CSV that ``evaluate`` writes the NAV at each bar's end to.
+        json_output: Print JSON instead of tables.
+        resume: Go on with the run in ``out``.
+        validate_warmstart: Whether a dry run judges the warm start too.
+    """
+
+    gold: Path | None = None
+    out: Path | None = None
+    artifact: Path | None = None
+    fills: Path | None = None
+    nav: Path | None = None
+    json_output: bool = False
+    resume: bool = False
+    validate_warmstart: bool = True
+
+
 class Settings(Part):
     """The whole tree.
 
@@ -267,6 +291,7 @@ class Settings(Part):
         dry_run: The short run before.
         gate: Bounds of the gates.
         database: URL of gate.db; None puts it beside the run folder.
+        call: What belongs to one call alone.
     """
 
     preset: Preset = "default"
@@ -281,6 +306,7 @@ class Settings(Part):
     dry_run: DryRunSettings = DryRunSettings()
     gate: GateConfig = GateConfig()
     database: str | None = None
+    call: CallSettings = CallSettings()
 
     @model_validator(mode="after")
     def _gross_fits_the_legs(self) -> Self:
@@ -303,8 +329,8 @@ class Settings(Part):
         )
 
     def as_record(self) -> dict[str, Any]:
-        """Return the settings as plain JSON types."""
-        record: dict[str, Any] = self.model_dump(mode="json")
+        """Return the settings that make the result, as plain JSON types."""
+        record: dict[str, Any] = self.model_dump(mode="json", exclude={"call"})
         return record
 
     @property

@@ -364,8 +364,8 @@ class TestSettings:
 
     def test_an_unknown_command_and_a_missing_option(self, refused):
         refused(["tuen"], "No such command 'tuen'", "--help")
-        refused(["tune"], "Missing option '--out'")
-        refused(["evaluate"], "Missing argument")
+        refused(["tune"], "--out is missing", "call.out")
+        refused(["evaluate"], "ARTIFACT is missing", "call.artifact")
 
 
 class TestPlaces:

@@ -12,16 +12,11 @@ from stairways.config import load_settings
 
 NOT_SETTINGS = {
     "config": "names the file itself",
-    "out": "where to write",
-    "gold": "what to tune",
-    "artifact": "what to judge",
-    "fills": "where to write",
-    "nav": "where to write",
-    "json": "how to print",
-    "resume": "of this call alone",
-    "validate-warmstart": "which verdicts are asked",
+    "artifact": "call.artifact, tested apart",
+    "out": "call.out, tested apart: the start of every command line here names it",
     "help": "",
 }
+NEGATED = "--no-"
 PLACES = {
     "bars": ("market.bars", "somewhere", "somewhere"),
     "sample": ("market.sample", "noise:3", "noise:3"),
@@ -43,6 +38,12 @@ PLACES = {
     "shadow-replay-days": ("tune.shadow_replay_days", "4", 4),
     "database": ("database", "sqlite:///x.db", "sqlite:///x.db"),
     "policy": ("gold.policy", "lstm", "lstm"),
+    "gold": ("call.gold", "g", "g"),
+    "fills": ("call.fills", "f.csv", "f.csv"),
+    "nav": ("call.nav", "n.csv", "n.csv"),
+    "json": ("call.json_output", None, True),
+    "resume": ("call.resume", None, True),
+    "validate-warmstart": ("call.validate_warmstart", NEGATED, False),
     ("evaluate", "interval"): ("market.interval", "1min", "1min"),
     ("gold", "steps"): ("gold.steps", "66560", 66560),
     ("dry-run", "steps"): ("dry_run.steps", "7000", 7000),
@@ -106,9 +107,35 @@ def test_it_has_the_same_effect_in_the_file(resolve, tmp_path, command, option):
     place, text, value = PLACES.get((command, option)) or PLACES[option]
     config = tmp_path / "c.yml"
     config.write_text(yaml.safe_dump(nested(place, value)))
-    by_option = resolve(command, f"--{option}", *([] if text is None else [text]))
+    if text == NEGATED:
+        by_option = resolve(command, f"--no-{option}")
+    else:
+        by_option = resolve(command, f"--{option}", *([] if text is None else [text]))
     assert resolve(command, "--config", str(config)) == by_option
     assert resolve(command) != by_option
+
+
+@pytest.mark.parametrize("command", [["tune"], ["gold", "train"]])
+def test_where_to_write_can_stand_in_the_file(tmp_path, command, capsys):
+    occupied = tmp_path / "occupied"
+    occupied.mkdir()
+    (occupied / "mine.txt").write_text("mine")
+    config = tmp_path / "c.yml"
+    config.write_text(yaml.safe_dump(nested("call.out", str(occupied))))
+    assert run([*command, "--config", str(config)]) == 2
+    assert str(occupied) in capsys.readouterr().err
+    assert run(command) == 2
+    assert "--out is missing" in capsys.readouterr().err
+
+
+def test_what_to_judge_can_stand_in_the_file(tmp_path, capsys):
+    config = tmp_path / "c.yml"
+    config.write_text(yaml.safe_dump(nested("call.artifact", str(tmp_path / "nothing"))))
+    sessions = ["--sessions", "2012-05-03:2012-06-04"]
+    assert run(["evaluate", "--config", str(config), *sessions]) == 2
+    assert "nothing" in capsys.readouterr().err
+    assert run(["evaluate", *sessions]) == 2
+    assert "ARTIFACT is missing" in capsys.readouterr().err
 
 
 def test_the_command_line_counts_more_than_the_file(resolve, tmp_path):

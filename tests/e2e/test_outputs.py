@@ -87,6 +87,7 @@ class TestSummary:
             "run.json",
             "summary.html",
             "summary.json",
+            "summary.png",
             "training.log",
         }
 

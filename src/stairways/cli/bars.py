@@ -38,14 +38,16 @@ def check(
         strict=strict,
         split_table=split_table,
     )
-    market = load_settings(config, overrides).market
+    overrides |= options.call_overrides(json_output=as_json)
+    settings = load_settings(config, overrides)
+    market = settings.market
     if market.bars is None:
         raise ConfigError("--bars is missing", remedy="name the folder of the bars")
     splits = SplitTable.from_csv(market.split_table) if market.split_table is not None else None
     loaded = load_bars(
         market.bars, market.symbols, market.interval_minutes, strict=market.strict, splits=splits
     )
-    if as_json:
+    if settings.call.json_output:
         import json
 
         record = {**loaded.quality.as_record(), "digest": loaded.sessions.digest}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,9 +10,7 @@ from stairways.cli import options
 
 
 def dry_run(
-    gold: Annotated[
-        Path | None, typer.Option("--gold", help="Gold artifact; by default the shipped one.")
-    ] = None,
+    gold: options.Gold = None,
     bars: options.Bars = None,
     sample: options.Sample = None,
     symbols: options.Symbols = None,
@@ -24,12 +21,12 @@ def dry_run(
     actuator: options.Actuator = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps; 5,000 by default.")] = None,
     validate_warmstart: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--validate-warmstart/--no-validate-warmstart",
             help="Judge too whether the warm start acts exactly as gold.",
         ),
-    ] = True,
+    ] = None,
     config: options.Config = None,
     strict: options.Strict = False,
     split_table: options.Splits = None,
@@ -53,18 +50,24 @@ def dry_run(
         split_table=split_table,
     )
     overrides |= options.given(seed=seed)
+    overrides |= options.call_overrides(gold=gold, json_output=as_json)
+    if validate_warmstart is not None:
+        overrides.setdefault("call", {})["validate_warmstart"] = validate_warmstart
     overrides["ranges"] = options.given(tune=tune)
     overrides["dry_run"] = options.given(steps=steps)
     overrides["control"] = {"actuator": {"kind": actuator}} if actuator else {}
     settings = load_settings(config, overrides, preset)
-    if gold is None and settings.market.bars is not None:
+    if settings.call.gold is None and settings.market.bars is not None:
         raise ConfigError("--gold is missing: the shipped gold is for the sample market only")
-    console = Console(stderr=as_json)
+    console = Console(stderr=settings.call.json_output)
     with TerminalWatcher(console, Bands.of(settings.resolved_gate())) as watcher:
         outcome = run_dry(
-            settings, gold or shipped_gold(), watcher=watcher, validate_warm_start=validate_warmstart
+            settings,
+            settings.call.gold or shipped_gold(),
+            watcher=watcher,
+            validate_warm_start=settings.call.validate_warmstart,
         )
-    if as_json:
+    if settings.call.json_output:
         import json
 
         typer.echo(json.dumps(outcome.as_record(), indent=2, allow_nan=False))

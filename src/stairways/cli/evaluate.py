@@ -11,7 +11,7 @@ from stairways.cli import options
 
 
 def evaluate(
-    artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
+    artifact: Annotated[Path | None, typer.Argument(help="Artifact folder.")] = None,
     sessions: Annotated[
         str | None, typer.Option("--sessions", help="FROM:TO, session dates to judge.")
     ] = None,
@@ -50,13 +50,16 @@ def evaluate(
     overrides |= options.given(seed=seed)
     overrides["ranges"] = options.given(sessions=sessions)
     overrides["control"] = options.given(mode=mode)
-    settings = load_settings(config, overrides, base=settings_base(artifact))
-    result = judge(artifact, settings, gold=gold, clock=utc_now)
-    if fills is not None:
-        write_text_atomic(options.place(fills), fills_csv(result.replays[POLICY]))
-    if nav is not None:
-        write_text_atomic(options.place(nav), nav_csv(result.replays[POLICY]))
-    if as_json:
+    overrides |= options.call_overrides(gold=gold, fills=fills, nav=nav, json_output=as_json)
+    judged = options.read_place(artifact, config, "artifact")
+    settings = load_settings(config, overrides, base=settings_base(judged))
+    call = settings.call
+    result = judge(judged, settings, gold=call.gold, clock=utc_now)
+    if call.fills is not None:
+        write_text_atomic(options.place(call.fills, "--fills"), fills_csv(result.replays[POLICY]))
+    if call.nav is not None:
+        write_text_atomic(options.place(call.nav, "--nav"), nav_csv(result.replays[POLICY]))
+    if call.json_output:
         import json
 
         typer.echo(json.dumps(result.record, indent=2, allow_nan=False))

@@ -19,7 +19,7 @@ def _group() -> None:
 
 @app.command("train")
 def train(
-    out: Annotated[Path, typer.Option("--out", help="Folder of the artifact.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the artifact.")] = None,
     bars: options.Bars = None,
     sample: options.Sample = None,
     symbols: options.Symbols = None,
@@ -53,11 +53,13 @@ def train(
         split_table=split_table,
     )
     overrides |= options.given(seed=seed)
+    overrides |= options.call_overrides(out=out)
     overrides["ranges"] = options.given(train=train, test=test)
     overrides["gold"] = options.given(policy=policy, steps=steps)
     settings = load_settings(config, overrides, preset)
     console = Console()
     with TerminalWatcher(console) as watcher:
-        outcome = GoldTraining(settings, options.place(out), clock=utc_now, watcher=watcher).run()
+        place = options.place(settings.call.out, "--out")
+        outcome = GoldTraining(settings, place, clock=utc_now, watcher=watcher).run()
     print_gold(console, outcome.record, outcome.digest, outcome.folder)
     return 0 if outcome.accepted else 1

@@ -11,7 +11,7 @@ import typer
 from stairways import __version__
 from stairways.cli import bars, dry_run, evaluate, gold, tune
 
-PASSED, REFUSED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+PASSED, REFUSED, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 130, 141
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 app = typer.Typer(
@@ -55,6 +55,10 @@ def run(arguments: list[str]) -> int:
         return BAD_INPUT if isinstance(error, InputError) else REFUSED
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away: what was asked for was done, and nobody listens to a complaint.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
         _complain(f"{error.filename or 'a file'}: {reason}; nothing half-written was left behind")

@@ -34,6 +34,7 @@ Preset = Annotated[
     Literal["default", "plan"] | None,
     typer.Option("--preset", help="plan: controller, targets and shadow rule exactly as the plan has them."),
 ]
+Gold = Annotated[Path | None, typer.Option("--gold", help="Gold artifact; by default the shipped one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -71,9 +72,37 @@ def market_overrides(
     return {"market": market} if market else {}
 
 
-def place(path: Path) -> Path:
-    """Return a path that ends in a name, so that temporary names can stand beside it."""
+def place(path: Path | None, option: str) -> Path:
+    """Return a path that ends in a name, so that temporary names can stand beside it.
+
+    Raises:
+        ConfigError: If it was given neither on the command line nor in the file.
+    """
+    from stairways.errors import ConfigError
+
+    if path is None:
+        setting = f"call.{option.strip('-').lower()}"
+        raise ConfigError(
+            f"{option} is missing", remedy=f"name it on the command line, or as {setting} in --config"
+        )
     return path if path.name not in ("", "..") else path.resolve()
+
+
+def read_place(path: Path | None, config: Path | None, name: str) -> Path:
+    """Return what a command reads first, from the command line or from the file's ``call`` section.
+
+    Raises:
+        ConfigError: If it was given in neither.
+    """
+    from stairways.config import load_settings
+
+    return place(path if path is not None else getattr(load_settings(config, {}).call, name), name.upper())
+
+
+def call_overrides(**values: Any) -> dict[str, Any]:
+    """Return what was given of a call, paths as text; a flag that was not raised leaves the file's."""
+    found = {n: str(v) if isinstance(v, Path) else v for n, v in given(**values).items() if v is not False}
+    return {"call": found} if found else {}
 
 
 def given(**values: Any) -> dict[str, Any]:

@@ -11,10 +11,8 @@ from stairways.cli import options
 
 
 def tune(
-    out: Annotated[Path, typer.Option("--out", help="Run folder.")],
-    gold: Annotated[
-        Path | None, typer.Option("--gold", help="Gold artifact; by default the shipped one.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder.")] = None,
+    gold: options.Gold = None,
     bars: options.Bars = None,
     sample: options.Sample = None,
     symbols: options.Symbols = None,
@@ -65,11 +63,12 @@ def tune(
         split_table=split_table,
     )
     overrides |= options.given(seed=seed, database=database)
+    overrides |= options.call_overrides(out=out, gold=gold, resume=resume)
     overrides["ranges"] = options.given(tune=tune, test=test)
     overrides["tune"] = tune_overrides(cycles, steps_per_cycle, early_stop_threshold, shadow_replay_days)
     overrides["control"] = options.given(mode=mode) | ({"actuator": {"kind": actuator}} if actuator else {})
     settings = load_settings(config, overrides, preset)
-    if gold is None and settings.market.bars is not None:
+    if settings.call.gold is None and settings.market.bars is not None:
         raise ConfigError(
             "--gold is missing: the shipped gold is for the sample market only",
             remedy="train one with `stairways gold train --bars ...`",
@@ -78,11 +77,11 @@ def tune(
     with TerminalWatcher(console, Bands.of(settings.resolved_gate())) as watcher:
         run = TuneRun(
             settings,
-            gold or shipped_gold(),
-            options.place(out),
+            settings.call.gold or shipped_gold(),
+            options.place(settings.call.out, "--out"),
             clock=utc_now,
             watcher=watcher,
-            resume=resume,
+            resume=settings.call.resume,
         )
         outcome = run.run()
     print_outcome(console, outcome.summary, outcome.folder)

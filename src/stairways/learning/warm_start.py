@@ -48,7 +48,7 @@ def candidate_spec(gold: PolicySpec, regime: RegimeInput = "gate") -> PolicySpec
     if gold.regime not in {"none", regime}:
         raise ArtifactError(
             f"gold takes its regime inputs as {gold.regime}, the candidate is asked to take them as {regime}",
-            remedy=f"set learning.regime to {gold.regime}",
+            remedy=f"set tune.regime to {gold.regime}",
         )
     if regime == "concat" and gold.regime == "none":
         raise ArtifactError(

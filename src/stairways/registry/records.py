@@ -69,7 +69,8 @@ class CycleRecord:
         cycle_id: Number of the cycle within the run.
         start_ts: When it started.
         end_ts: When it ended.
-        sharpe: Annualised Sharpe ratio on the select sessions.
+        sharpe: Annualised Sharpe ratio on the select sessions; None with too few of them (the plan has
+            it NOT NULL, but a number that was not measured would be a lie).
         max_dd: Largest drawdown, a fraction of the peak.
         trades_per_day: Mean trades per session.
         shadow_pass: Whether the shadow replay passed.
@@ -92,7 +93,7 @@ class CycleRecord:
     cycle_id: int
     start_ts: dt.datetime
     end_ts: dt.datetime
-    sharpe: float
+    sharpe: float | None
     max_dd: float
     trades_per_day: float
     shadow_pass: bool

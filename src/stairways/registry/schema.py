@@ -90,7 +90,7 @@ class CycleMetrics(Base):
     cycle_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     start_ts: Mapped[dt.datetime]
     end_ts: Mapped[dt.datetime]
-    sharpe: Mapped[float]
+    sharpe: Mapped[float | None]
     max_dd: Mapped[float]
     trades_per_day: Mapped[float]
     shadow_pass: Mapped[bool]

@@ -302,8 +302,11 @@ def print_evaluation(console: Console, record: Mapping[str, Any]) -> None:
     console.print()
     role, digest = record["policy"]["role"], record["run"]["digest"][:12]
     against = failures(record["verdicts"], record["required"])
-    said = "passes" if record["run"]["accepted"] else "does not pass"
-    style = STYLES["good" if record["run"]["accepted"] else "bad"]
+    said, tone = "does not pass", "bad"
+    if record["run"]["accepted"]:
+        proven = record["run"]["skill_proven"]
+        said, tone = ("passes", "good") if proven else ("passes WITHOUT PROVEN SKILL", "warn")
+    style = STYLES[tone]
     console.print(Text(f"The {role} {digest} {said}.", style=f"bold {style}"))
     for name, reason in against:
         console.print(Text(f"  {name}: {reason}"))

@@ -103,6 +103,7 @@ class CycleResult:
 
     Attributes:
         cycle: Number, from 1.
+        steps: Transitions that the cycle took.
         weights: The candidate's weights.
         multipliers: Its calibrated multipliers.
         select: What it did on the select sessions.
@@ -117,6 +118,7 @@ class CycleResult:
     """
 
     cycle: int
+    steps: int
     weights: dict[str, NDArray[np.float32]]
     multipliers: Multipliers | None
     select: Replay
@@ -223,6 +225,7 @@ def run_cycle(
     )
     return CycleResult(
         cycle=cycle,
+        steps=settings.tune.steps_per_cycle,
         weights=weights,
         multipliers=multipliers,
         select=select,

@@ -33,8 +33,9 @@ from stairways.tuning.seeds import Stream, key, stream
 from stairways.tuning.versions import library_versions
 
 if TYPE_CHECKING:
-    from stairways.config import Settings
+    from stairways.config import GoldSettings, Settings
     from stairways.learning.network import PolicyNetwork
+    from stairways.learning.ppo_config import PPOConfig
     from stairways.learning.trainer import Trainer
     from stairways.policies.program import Weights
     from stairways.trading.observation import ObservedMarket
@@ -112,7 +113,7 @@ class GoldTraining:
         ensure_writable(out)
         ranges = with_sample_ranges(settings, command="gold")
         gold = settings.gold
-        fitted = gold.model_copy(update={"ppo": gold.ppo.fitted(gold.steps)})
+        fitted = gold.model_copy(update={"ppo": _fitted(gold)})
         self.settings = settings.model_copy(update={"ranges": ranges, "gold": fitted})
         self.out = out
         self.clock = clock
@@ -318,6 +319,13 @@ class GoldTraining:
         arena = Arena(market, self.settings.trading, "sampled", key(self.settings.seed, Stream.DECISIONS))
         run = arena.run(Entrant(compile_program(spec, weights)))
         return measure(run.ledger, n_actions=spec.n_actions)
+
+
+def _fitted(gold: GoldSettings) -> PPOConfig:
+    try:
+        return gold.ppo.fitted(gold.steps)
+    except ConfigError as error:
+        raise ConfigError(error.what, where="--steps", remedy=error.remedy) from error
 
 
 def ensure_writable(place: Path) -> None:

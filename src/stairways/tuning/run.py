@@ -9,22 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
 from numpy.typing import NDArray
 
 from stairways.config import setting_differences
 from stairways.control.tilt import Multipliers
 from stairways.errors import ConfigError, StorageError, TrainingError
 from stairways.evaluation.bootstrap import ReturnSeries
-from stairways.evaluation.improvement import rolling_100_episode_sharpe
 from stairways.learning.warm_start import WarmStart, candidate_spec, warm_start
 from stairways.registry.connection import sqlite_url
 from stairways.registry.database import GateDatabase
-from stairways.registry.files import write_text_atomic
-from stairways.registry.records import CycleRecord, DriftRecord, ModelRecord, RunRecord, RunStatus
+from stairways.registry.files import write_bytes_atomic, write_text_atomic
+from stairways.registry.records import ModelRecord, RunRecord, RunStatus
 from stairways.trading.observation import observe
 from stairways.tuning.authority import preflight
 from stairways.tuning.best import Best, better_fallback
+from stairways.tuning.book import RunBook
 from stairways.tuning.contest import Entrant
 from stairways.tuning.cycle import Bench, CycleResult, run_cycle
 from stairways.tuning.final import FinalJudgement, judge_finally
@@ -36,7 +35,10 @@ from stairways.tuning.run_folder import (
     CONFIG_FILE,
     DATABASE_FILE,
     LOG_FILE,
+    PAGE_FILE,
+    PICTURE_FILE,
     RUN_FILE,
+    SUMMARY_FILE,
     Clock,
     RunFolder,
     RunLog,
@@ -107,37 +109,40 @@ class TuneRun:
         self.table = self.dataset.table(self.gold.constants)
         self.market = observe(self.dataset.sessions, self.table)
         self.log = RunLog(out / LOG_FILE, clock, watcher)
-        self.episodes: list[float] = []
-        self.episode_cycles: list[int] = []
-        self.records: list[dict[str, Any]] = []
+        self.book = RunBook(self.log, clock)
         self.without_improvement = 0
         self.stopped = ""
 
     def run(self) -> TuneOutcome:
         """Run every cycle, then judge once, finally, on the test sessions."""
-        began = self.clock()
-        self._state = self._resumed_state() if self.resume else self._new_state(began)
+        self._began = self.clock()
+        self._state = self._resumed_state() if self.resume else self._new_state(self._began)
         run = self._run_record()
         self.folder.make_parent()
         # What can be refused is asked before the run folder stands.
         with GateDatabase.open(self._state["database"]) as database:
-            self._open_folder()
-            database.start_run(run)
-            try:
-                outcome = self._run(database, began)
-            except BaseException as error:
-                self._note_failure(database, error)
-                raise
-        return outcome
+            if not self.resume:
+                self.folder.begin(self.settings.as_record(), self._state)
+            with self.folder.held():
+                return self._run_noted(database, run)
+
+    def _run_noted(self, database: GateDatabase, run: RunRecord) -> TuneOutcome:
+        self._announce()
+        database.start_run(run)
+        try:
+            return self._run(database)
+        except BaseException as error:
+            self._note_failure(database, error)
+            raise
 
     def _note_failure(self, database: GateDatabase, error: BaseException) -> None:
         """Note how a run ended; a full disk must not hide the error that ended it."""
         status = RunStatus.INTERRUPTED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
         with contextlib.suppress(StorageError):
-            self._finish(database, status, self._steps())
+            self._finish(database, status, self.book.steps)
             self.log.event("RUN", "run.stopped", reason=type(error).__name__)
 
-    def _run(self, database: GateDatabase, began: dt.datetime) -> TuneOutcome:
+    def _run(self, database: GateDatabase) -> TuneOutcome:
         started = self._warm_start()
         bench = self._bench(started)
         found = preflight(bench, started, self.watcher)
@@ -147,7 +152,7 @@ class TuneRun:
         if not all(verdict.passed for verdict in found.verdicts):
             raise TrainingError("the sign self-test failed: the loop would push the wrong way")
         gold_tilt = bench.calibrated(self.gold.program, None)
-        trainer = self._trainer(bench, started, gold_tilt)
+        trainer = make_trainer(bench, started, gold_tilt, self.settings)
         best = self._gold_as_best(bench)
         fallback: Best | None = None
         first = 1
@@ -162,7 +167,7 @@ class TuneRun:
         if chosen is None:
             raise TrainingError("no cycle was run")
         judgement = self._judge(database, bench, chosen, gold_tilt, started)
-        return self._finish_run(database, judgement, found.as_record(), started, began)
+        return self._finish_run(database, judgement, found.as_record(), started)
 
     def _cycle(
         self,
@@ -187,7 +192,6 @@ class TuneRun:
             clock=self.clock,
             progress=self.watcher.rollout,
         )
-        self._note_episodes(result)
         candidate = Best(
             cycle=cycle,
             returns=ReturnSeries.net(result.select.ledger),
@@ -203,8 +207,8 @@ class TuneRun:
             self.without_improvement += 1
         if fallback is None or action != ROLLBACK:
             fallback = better_fallback(fallback, candidate, passed=result.gate.passed)
-        self._log_cycle(result, candidate.improved)
-        self._record_cycle(database, result, candidate.improved, action)
+        run_id = self._state["run_id"]
+        self.book.note(database, run_id, result, improved=candidate.improved, drift_action=action)
         if not self.stopped and self._stop_early(cycle):
             self.stopped = f"early stop: {self.without_improvement} cycles without improvement"
         if self.stopped:
@@ -221,6 +225,10 @@ class TuneRun:
         back = "rolled back to the best before" if fallback is not None else "rolled back to gold"
         self.stopped = f"drift over its threshold with a failed gate: {back}"
         return ROLLBACK
+
+    def _wall_seconds(self) -> float:
+        """Return the seconds of the run, those before it was last resumed included."""
+        return self.book.wall_seconds + (self.clock() - self._began).total_seconds()
 
     def _stop_early(self, cycle: int) -> bool:
         tune = self.settings.tune
@@ -274,13 +282,12 @@ class TuneRun:
             "database": self.settings.database or default,
         }
 
-    def _open_folder(self) -> None:
+    def _announce(self) -> None:
         run_id = self._state["run_id"]
         if self.resume:
             self.folder.clean()
             self.log.event("RUN", "run.resumed", run_id=run_id)
             return
-        self.folder.begin(self.settings.as_record(), self._state)
         self.log.event("RUN", "run.started", run_id=run_id, seed=self.settings.seed, data=self.market.source)
 
     @property
@@ -326,96 +333,9 @@ class TuneRun:
             shadow=self.market.select(split.shadow),
         )
 
-    def _trainer(self, bench: Bench, started: WarmStart, gold_tilt: Multipliers | None) -> Trainer:
-        return make_trainer(bench, started, gold_tilt, self.settings)
-
     def _gold_as_best(self, bench: Bench) -> Best:
         run = bench.arena(bench.select, bench.decision_key).run(Entrant(self.gold.program))
         return Best(cycle=0, returns=ReturnSeries.net(run.ledger))
-
-    def _note_episodes(self, result: CycleResult) -> None:
-        for report in result.reports:
-            for episode in report.episodes:
-                self.episodes.append(episode.return_ratio)
-                self.episode_cycles.append(result.cycle)
-
-    def _log_cycle(self, result: CycleResult, improved: bool) -> None:
-        metrics = result.metrics
-        self.log.event(
-            "CYCLE",
-            "cycle.finished",
-            cycle=result.cycle,
-            steps=result.reports[-1].steps,
-            hold_rate=metrics.hold_rate_ratio,
-            trades=metrics.trades_per_session,
-            net_bps=float(result.select.ledger.returns_ratio.mean() * 1e4),
-            drift=result.drift.relative,
-            learning_rate=result.learning_rate,
-            improved=improved,
-            reason=result.improvement.reason,
-        )
-        shadow = next(v for v in result.gate.verdicts if v.name == "shadow_replay")
-        self.log.event(
-            "SHADOW", "shadow.replayed", cycle=result.cycle, passed=shadow.passed, reason=shadow.reason
-        )
-        self.log.event(
-            "GATE",
-            "gate.judged",
-            cycle=result.cycle,
-            passed=result.gate.passed,
-            failures=",".join(result.gate.failures()) or "none",
-        )
-
-    def _record_cycle(
-        self, database: GateDatabase, result: CycleResult, improved: bool, action: str | None
-    ) -> None:
-        run_id, now = self._state["run_id"], self.clock()
-        rolling, share = None, None
-        if self.episodes:
-            rolling, share = rolling_100_episode_sharpe(np.array(self.episodes), self.episode_cycles)
-        metrics = result.metrics
-        gain = result.improvement.relative_gain
-        database.record_cycle(
-            CycleRecord(
-                run_id=run_id,
-                cycle_id=result.cycle,
-                start_ts=result.started_at,
-                end_ts=result.ended_at,
-                sharpe=metrics.sharpe if metrics.sharpe is not None else 0.0,
-                max_dd=metrics.max_drawdown_ratio,
-                trades_per_day=metrics.trades_per_session,
-                shadow_pass=next(v for v in result.gate.verdicts if v.name == "shadow_replay").passed,
-                rel_param_drift=result.drift.relative,
-                gate_passed=result.gate.passed,
-                hold_rate=metrics.hold_rate_ratio,
-                learning_rate=result.learning_rate,
-                steps=self.settings.tune.steps_per_cycle,
-                verdicts=result.gate.verdicts,
-                created_at=now,
-                improvement_pct=None if gain is None else 100.0 * gain,
-                note=("improved; " if improved else "") + result.improvement.reason,
-                sharpe_standard_error=metrics.sharpe_standard_error,
-                rolling_100_episode_sharpe=rolling,
-                rolling_share_of_cycle=share,
-            ),
-            drift=DriftRecord(
-                run_id=run_id,
-                cycle_id=result.cycle,
-                l2_norm_drift=result.drift.l2_norm,
-                relative_drift=result.drift.relative,
-                threshold_exceeded=result.drift.exceeded,
-                mean_kl=result.drift.mean_kl,
-                equal_greedy_share=result.drift.equal_greedy_share,
-                timestamp=now,
-                action_taken=action,
-            ),
-        )
-        record = result.as_record()
-        record["rolling_100_episode_sharpe"] = rolling
-        record["rolling_share_of_cycle"] = share
-        record["improved"] = improved
-        record["drift_action"] = action
-        self.records.append(record)
 
     def _checkpoint(self, trainer: Trainer, cycle: int, best: Best, fallback: Best | None) -> None:
         snapshot = trainer.snapshot()
@@ -425,10 +345,9 @@ class TuneRun:
                 arrays |= kept.arrays(name)
                 plain[name] = kept.as_record()
         plain |= {
+            **self.book.snapshot(),
+            "wall_seconds": self._wall_seconds(),
             "cycle": cycle,
-            "episodes": self.episodes,
-            "episode_cycles": self.episode_cycles,
-            "records": self.records,
             "without_improvement": self.without_improvement,
             "stopped": self.stopped,
         }
@@ -439,8 +358,7 @@ class TuneRun:
     ) -> tuple[int, Best, Best | None]:
         arrays, plain = loaded
         trainer.restore({"arrays": arrays, "plain": plain})
-        self.episodes, self.episode_cycles = plain["episodes"], plain["episode_cycles"]
-        self.records = plain["records"]
+        self.book.restore(plain)
         self.without_improvement, self.stopped = plain["without_improvement"], plain["stopped"]
         best, fallback = (
             Best.restored(name, arrays, plain[name], bench.select.dates) if name in plain else None
@@ -500,13 +418,10 @@ class TuneRun:
             "gold_digest": self.gold.digest,
             "cycle": chosen.cycle,
             "improved_on_gold": chosen.improved,
-            "steps": self._steps(),
+            "steps": self.book.steps,
             "new_parameters": list(started.new_parameters),
             "versions": library_versions(),
         }
-
-    def _steps(self) -> int:
-        return int(self.records[-1]["steps"]) if self.records else 0
 
     def _finish_run(
         self,
@@ -514,8 +429,8 @@ class TuneRun:
         judgement: FinalJudgement,
         preflight: dict[str, Any],
         started: WarmStart,
-        began: dt.datetime,
     ) -> TuneOutcome:
+        from stairways.reporting.page import without_password
         from stairways.reporting.summary import tune_summary
 
         now = self.clock()
@@ -526,14 +441,14 @@ class TuneRun:
             test=self.test,
             quality=self.dataset.quality,
             judgement=judgement,
-            cycles=self.records,
+            cycles=self.book.records,
             preflight=preflight,
             run={
                 "run_id": self._state["run_id"],
                 "command": "tune",
                 "seed": self.settings.seed,
-                "steps": self._steps(),
-                "wall_seconds": (now - began).total_seconds(),
+                "steps": self.book.steps,
+                "wall_seconds": self._wall_seconds(),
                 "digest": judgement.artifact_digest,
                 "weights_digest": judgement.weights_digest,
                 "fills_digest": judgement.fills_digest,
@@ -545,7 +460,7 @@ class TuneRun:
                 "resumed": self.resume,
                 "warm_start_max_probability_difference": started.max_probability_difference,
                 "config_digest": self.settings.digest,
-                "database": self._state["database"],
+                "database": without_password(self._state["database"]),
                 "looks": judgement.looks,
             },
         )
@@ -561,7 +476,7 @@ class TuneRun:
                 cycle_id=judgement.cycle,
             )
         )
-        self._finish(database, RunStatus.FINISHED, self._steps())
+        self._finish(database, RunStatus.FINISHED, self.book.steps)
         self.log.event(
             "GATE",
             "run.finished",
@@ -573,10 +488,11 @@ class TuneRun:
 
     def _write_reports(self, summary: dict[str, Any]) -> None:
         from stairways.reporting.page import summary_page
-        from stairways.tuning.run_folder import PAGE_FILE, SUMMARY_FILE
+        from stairways.reporting.pictures import readme_picture
 
         public = {name: value for name, value in summary.items() if name != "series"}
         write_text_atomic(self.folder.path / PAGE_FILE, summary_page(summary))
+        write_bytes_atomic(self.folder.path / PICTURE_FILE, readme_picture(summary))
         self.folder.write_json(SUMMARY_FILE, public)
 
     def _finish(self, database: GateDatabase, status: RunStatus, steps: int) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import fcntl
 import hashlib
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +27,7 @@ CONFIG_FILE = "config.json"
 RUN_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
 PAGE_FILE = "summary.html"
+PICTURE_FILE = "summary.png"
 ARTIFACT_FOLDER = "artifact"
 GOLD_FOLDER = "gold"
 CHECKPOINT_FOLDER = "checkpoint"
@@ -137,6 +141,28 @@ class RunFolder:
         """Make the folder with the settings and the identity of its run in it, or nothing at all."""
         files = {CONFIG_FILE: _json_text(config).encode(), RUN_FILE: _json_text(state).encode()}
         write_folder_atomic(self.path, files)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder, so that no other process works on the same run.
+
+        Raises:
+            StorageError: If another process holds it.
+        """
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(
+                "another process works on this run", where=str(self.path), remedy="wait for it, or stop it"
+            ) from error
+        else:
+            yield
+        finally:
+            os.close(descriptor)
 
     def clean(self) -> None:
         """Take away what a killed writer left half-written."""

@@ -54,7 +54,7 @@ def _create_cycle_metrics() -> None:
         sa.Column("cycle_id", sa.Integer, nullable=False, autoincrement=False),
         sa.Column("start_ts", _INSTANT, nullable=False),
         sa.Column("end_ts", _INSTANT, nullable=False),
-        sa.Column("sharpe", sa.Double, nullable=False),
+        sa.Column("sharpe", sa.Double),
         sa.Column("max_dd", sa.Double, nullable=False),
         sa.Column("trades_per_day", sa.Double, nullable=False),
         sa.Column("shadow_pass", sa.Boolean, nullable=False),
