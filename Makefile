@@ -9,10 +9,10 @@ export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export NUMBA_NUM_THREADS := 1
 
-.PHONY: run test lint install proofs clean
+.PHONY: run test lint install clean
 
 run: $(VENV)/.installed
-	@rm -rf "$(OUT)"
+	@test ! -e "$(OUT)/run.json" || rm -rf "$(OUT)"
 	$(BIN)/stairways tune --out "$(OUT)" --seed $(SEED)
 
 test: $(VENV)/.installed-dev
@@ -35,9 +35,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	touch $@
-
-proofs: $(VENV)/.installed
-	$(BIN)/python tools/proofs.py
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -56,7 +56,7 @@ class TestRefusals:
         ("content", "where", "what", "remedy"),
         [
             ({"tune": {"cycels": 3}}, "tune.cycels", "no such setting", "did you mean cycles?"),
-            ({"nope": 1}, "nope", "no such setting", "settings there: control, database, dry_run"),
+            ({"nope": 1}, "nope", "no such setting", "settings there: call, control, dry_run"),
             ({"tune": {"cycles": 0}}, "tune.cycles", "greater than or equal to 1, not 0", "correct"),
             ({"seed": "a"}, "seed", "valid integer", "correct"),
             ({"seed": 2**63}, "seed", f"less than or equal to {2**63 - 1}", "correct"),
@@ -203,3 +203,30 @@ def test_differences_name_place_and_both_values():
     assert setting_differences(one, one) == []
     assert setting_differences(one, other) == ["seed is 4, not 0", "tune.cycles is 3, not 8"]
     assert setting_differences({}, {"a": 1}) == ["a is 1, not None"]
+
+
+class TestGateAndControl:
+    def test_the_gate_takes_over_what_is_controlled(self):
+        points = {"hold_rate_ratio": 0.6}
+        settings = load_settings(None, {"control": {"points": points, "mode": "greedy"}})
+        gate = settings.resolved_gate()
+        assert (gate.hold_target_ratio, gate.deployment_mode) == (0.6, "greedy")
+        assert load_settings(None, settings.as_record()).digest == settings.digest
+
+    @pytest.mark.parametrize(
+        ("gate", "place"),
+        [
+            ({"hold_target_ratio": 0.9}, "control.points.hold_rate_ratio"),
+            ({"deployment_mode": "greedy"}, "control.mode"),
+            ({"shadow_sessions": 7}, "tune.shadow_replay_days"),
+            ({"trades_band": [2, 4]}, "control.points.trades_per_session"),
+        ],
+    )
+    def test_a_gate_that_contradicts_the_controller_is_refused(self, gate, place):
+        with pytest.raises(ConfigError, match=place):
+            load_settings(None, {"gate": gate})
+
+    def test_what_belongs_to_one_call_is_no_part_of_the_result(self):
+        here = load_settings(None, {"call": {"out": "here", "database": "postgresql://a:secret@b/c"}})
+        assert here.digest == load_settings(None, {}).digest
+        assert "secret" not in str(here.as_record())

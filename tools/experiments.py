@@ -180,7 +180,7 @@ def tune_table(found: list[tuple[Job, dict[str, Any]]]) -> list[str]:
 def policy_table(summary: dict[str, Any]) -> list[str]:
     """Return a table with one line per policy of one run."""
     lines = [
-        "| policy | hold rate (chance) | trades | Sharpe ± SE | net bp [95 %] | costs bp | largest drawdown | turnover |",
+        "| policy | hold rate (chance) | trades | Sharpe ± SE | net bp [95 %] | costs bp | largest intraday drawdown | turnover |",
         "|---|---|---|---|---|---|---|---|",
     ]
     rows = {"candidate": summary["candidate"], "gold": summary["gold"], **summary["baselines"]}
@@ -202,11 +202,11 @@ def gold_table(found: list[tuple[Job, dict[str, Any]]]) -> list[str]:
         "| gold: hold rate, trades | gold: Sharpe, net bp | seconds |",
         "|---|---|---|---|---|---|",
     ]
-    for job, record in found:
+    for _, record in found:
         before, gold = record["before_over_hold"], record["gold"]
         held = max(look["mean_net_bps"] for look in record["curve"] if look["stage"] == "learn")
         lines.append(
-            f"| {job.out.name} | {held:+.2f} | {number(before['sharpe'])} ± "
+            f"| {record['seed']} | {held:+.2f} | {number(before['sharpe'])} ± "
             f"{number(before['sharpe_standard_error'])}, {before['mean_net_bps']:+.2f} "
             f"| {gold['hold_rate_ratio']:.3f}, {gold['trades_per_session']:.2f} "
             f"| {number(gold['sharpe'])}, {gold['mean_net_bps']:+.2f} | {record['wall_seconds']:.0f} |"
@@ -237,7 +237,7 @@ compares the candidate with gold under the same tilt.
 """
 
 
-def write_page(bars: Path) -> None:
+def write_page() -> None:
     """Write docs/experiments.md from what is there."""
     parts = [INTRODUCTION]
     for name, every in jobs(Path("BARS")).items():
@@ -291,7 +291,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.action == "run":
         run_all(arguments.names, arguments.bars)
-    write_page(arguments.bars)
+    write_page()
 
 
 if __name__ == "__main__":

@@ -262,6 +262,7 @@ class CallSettings(Part):
         nav: CSV that ``evaluate`` writes the NAV at each bar's end to.
         json_output: Print JSON instead of tables.
         resume: Go on with the run in ``out``.
+        database: URL of gate.db; None puts it beside the run folder.
         validate_warmstart: Whether a dry run judges the warm start too.
     """
 
@@ -272,6 +273,7 @@ class CallSettings(Part):
     nav: Path | None = None
     json_output: bool = False
     resume: bool = False
+    database: str | None = None
     validate_warmstart: bool = True
 
 
@@ -290,7 +292,6 @@ class Settings(Part):
         gold: Gold training.
         dry_run: The short run before.
         gate: Bounds of the gates.
-        database: URL of gate.db; None puts it beside the run folder.
         call: What belongs to one call alone.
     """
 
@@ -305,7 +306,6 @@ class Settings(Part):
     gold: GoldSettings = GoldSettings()
     dry_run: DryRunSettings = DryRunSettings()
     gate: GateConfig = GateConfig()
-    database: str | None = None
     call: CallSettings = CallSettings()
 
     @model_validator(mode="after")
@@ -318,20 +318,37 @@ class Settings(Part):
             )
         return self
 
-    def resolved_gate(self) -> GateConfig:
-        """Return the gate with the target and mode of the controller."""
-        return self.gate.model_copy(
-            update={
-                "hold_target_ratio": self.control.points.hold_rate_ratio,
-                "deployment_mode": self.control.mode,
-                "shadow_sessions": self.tune.shadow_replay_days,
-            }
+    @model_validator(mode="after")
+    def _gate_judges_what_is_controlled(self) -> Self:
+        for name, place, value in self._taken_over():
+            given = getattr(self.gate, name)
+            if name in self.gate.model_fields_set and given != value:
+                raise ValueError(f"gate.{name} {given} contradicts {place} {value}: set {place} alone")
+        low, high = self.gate.trades_band
+        wanted = self.control.points.trades_per_session
+        if not low <= wanted <= high:
+            raise ValueError(
+                f"control.points.trades_per_session {wanted} lies outside gate.trades_band "
+                f"[{low}, {high}]: set both"
+            )
+        return self
+
+    def _taken_over(self) -> tuple[tuple[str, str, Any], ...]:
+        """Return the bounds that the gate takes from elsewhere: name, place, value."""
+        return (
+            ("hold_target_ratio", "control.points.hold_rate_ratio", self.control.points.hold_rate_ratio),
+            ("deployment_mode", "control.mode", self.control.mode),
+            ("shadow_sessions", "tune.shadow_replay_days", self.tune.shadow_replay_days),
         )
+
+    def resolved_gate(self) -> GateConfig:
+        """Return the gate with target, mode and shadow sessions of the rest of the settings."""
+        return self.gate.model_copy(update={name: value for name, _, value in self._taken_over()})
 
     def as_record(self) -> dict[str, Any]:
         """Return the settings that make the result, as plain JSON types."""
         record: dict[str, Any] = self.model_dump(mode="json", exclude={"call"})
-        return record
+        return record | {"gate": self.resolved_gate().model_dump(mode="json")}
 
     @property
     def digest(self) -> str:
@@ -450,7 +467,7 @@ def _stands_in(content: Any, loc: tuple[str, ...]) -> bool:
 
 def _known_settings(loc: tuple[str, ...]) -> str:
     """Return the settings that stand beside an unknown one, those that look like it first."""
-    record: Any = Settings().as_record()
+    record: Any = Settings().model_dump(mode="json")
     for part in loc[:-1]:
         record = record.get(part, record) if isinstance(record, dict) else record
     names = sorted(record) if isinstance(record, dict) else []

@@ -15,7 +15,7 @@ from stairways.tuning.best import Best
 from stairways.tuning.run import TuneRun
 
 NEVER_BETTER = {"improvement": {"min_improvement_se": 1e9}}
-NO_BAND = {"trades_band": [0, 0.5]}
+NO_BAND = {"session_trades_band": [0, 0]}
 ANY_DRIFT = {"drift_threshold_ratio": 1e-12}
 
 
@@ -104,13 +104,13 @@ class TestDrift:
         _, summary, _ = tuned_with(tune, ANY_DRIFT | NO_BAND)
         assert "rolled back" in summary["run"]["stopped"]
 
-    @pytest.mark.parametrize("first", [{}, {"trades_band": (0.0, 0.5)}], ids=["in band", "out of band"])
+    @pytest.mark.parametrize("first", [{}, {"session_trades_band": (0, 0)}], ids=["in band", "out of band"])
     def test_a_rollback_hands_on_the_best_before_it(self, tuned_with, monkeypatch, tmp_path, first):
         """Only the second cycle drifts and fails; the candidate is the first one's, in its band or not."""
         cycles, run_cycle = [], run_module.run_cycle
 
         def second_fails(bench, *arguments, **named):
-            changes = ANY_DRIFT | {"trades_band": (0.0, 0.5)} if cycles else first
+            changes = ANY_DRIFT | {"session_trades_band": (0, 0)} if cycles else first
             settings = bench.settings
             gate = settings.gate.model_copy(update=changes)
             bench = replace(bench, settings=settings.model_copy(update={"gate": gate}))

@@ -36,7 +36,7 @@ PLACES = {
     "steps-per-cycle": ("tune.steps_per_cycle", "4000", 4000),
     "early-stop-threshold": ("tune.improvement.improvement_threshold", "0.05", 0.05),
     "shadow-replay-days": ("tune.shadow_replay_days", "4", 4),
-    "database": ("database", "sqlite:///x.db", "sqlite:///x.db"),
+    "database": ("call.database", "sqlite:///x.db", "sqlite:///x.db"),
     "policy": ("gold.policy", "lstm", "lstm"),
     "gold": ("call.gold", "g", "g"),
     "fills": ("call.fills", "f.csv", "f.csv"),

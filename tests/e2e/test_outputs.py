@@ -311,7 +311,7 @@ class TestWithoutProvenSkill:
         assert re.search(r"skill_proven +no ", shown.out)
 
     def test_out_of_band_it_is_refused_all_the_same(self, market, cli, tmp_path):
-        gate = {"gate": {"require_skill": False, "max_drawdown_ratio": 0.2, "trades_band": [1, 2]}}
+        gate = {"gate": {"require_skill": False, "max_drawdown_ratio": 0.2, "session_trades_band": [1, 2]}}
         config = write_yaml(tmp_path / "c.yml", merged(FAST, gate))
         ended = cli(*market.tune(tmp_path / "run", config=config))
         assert ended.status == 1

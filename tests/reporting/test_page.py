@@ -16,7 +16,6 @@ from stairways.reporting.page import (
     summary_page,
     threshold_text,
     verdict_groups,
-    without_password,
 )
 
 MINUS = "\N{MINUS SIGN}"
@@ -195,15 +194,6 @@ def test_reward_shares_are_drawn_once_the_summary_has_them(text):
 def test_page_of_a_thousand_sessions_stays_small():
     size = len(summary_page(summary(n_sessions=1_000, n_cycles=8)).encode())
     assert size < 1_500_000
-
-
-def test_database_password_stays_out():
-    made = summary()
-    made["run"]["database"] = "postgresql+psycopg://desk:s3cret@db:5432/gate"
-    page = summary_page(made)
-    assert "s3cret" not in page
-    assert "desk:***@db:5432/gate" in page
-    assert without_password("sqlite:////a/b:c@d.db") == "sqlite:////a/b:c@d.db"
 
 
 def test_accepted_says_so():

@@ -216,3 +216,14 @@ def test_measures_stay_in_their_ranges(seed, n):
     assert metrics.gross_return_ratio > metrics.net_return_ratio
     scaled = replace(ledger, trades=ledger.trades * 2)
     assert measure(scaled, n_actions=9).trades_per_session == pytest.approx(2 * metrics.trades_per_session)
+
+
+def test_the_risk_free_rate_lowers_the_sharpe_ratio_by_its_share():
+    ledger = make_ledger(np.array([0.001, -0.002, 0.003] * 10))
+    plain = measure(ledger, n_actions=9)
+    excess = measure(ledger, n_actions=9, risk_free_per_session=0.0005)
+    returns = ledger.returns_ratio
+    expected = (returns.mean() - 0.0005) / returns.std(ddof=1) * np.sqrt(252)
+    assert excess.sharpe == pytest.approx(expected, rel=1e-12)
+    assert excess.sharpe < plain.sharpe
+    assert excess.mean_net_bps == plain.mean_net_bps

@@ -104,3 +104,11 @@ class TestLog:
     def test_a_place_that_can_not_be_written(self, tmp_path):
         with pytest.raises(StorageError, match=r"training\.log"):
             RunLog(tmp_path / "none" / "training.log", lambda: NOON, Silent()).event("RUN", "run.started")
+
+
+def test_two_processes_can_not_hold_one_run(tmp_path):
+    with RunFolder(tmp_path).held():
+        with pytest.raises(StorageError, match="another process works on this run"), RunFolder(tmp_path).held():
+            pass
+    with RunFolder(tmp_path).held():
+        pass

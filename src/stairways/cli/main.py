@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> int:
         return CLOSED_PIPE
     except OSError as error:
         reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
-        _complain(f"{error.filename or 'a file'}: {reason}; nothing half-written was left behind")
+        _complain(f"{error.filename or 'a file'}: {reason}")
         return BAD_INPUT
     except Exception as error:
         message = getattr(error, "format_message", None)

@@ -62,8 +62,8 @@ def tune(
         strict=strict,
         split_table=split_table,
     )
-    overrides |= options.given(seed=seed, database=database)
-    overrides |= options.call_overrides(out=out, gold=gold, resume=resume)
+    overrides |= options.given(seed=seed)
+    overrides |= options.call_overrides(out=out, gold=gold, resume=resume, database=database)
     overrides["ranges"] = options.given(tune=tune, test=test)
     overrides["tune"] = tune_overrides(cycles, steps_per_cycle, early_stop_threshold, shadow_replay_days)
     overrides["control"] = options.given(mode=mode) | ({"actuator": {"kind": actuator}} if actuator else {})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Self
 
+from stairways.control.actuators import RewardActuator
 from stairways.control.lanes import SlowLane, SlowState, proportional
 from stairways.errors import ConfigError
 
@@ -47,6 +49,19 @@ class DualLaneController:
             raise ConfigError(f"slow_period is {self.slow_period}, it must be at least 1")
         if not self.lowest <= 1.0 <= self.highest:
             raise ConfigError(f"bounds [{self.lowest}, {self.highest}] must contain 1, the bonus at no error")
+
+    @classmethod
+    def of(cls, actuator: RewardActuator) -> Self:
+        """Return the controller that an actuator's settings describe."""
+        return cls(
+            base_hold_bonus=actuator.base_hold_bonus_bps,
+            kp_fast=actuator.kp_fast,
+            kp_slow=actuator.kp_slow,
+            slow_period=actuator.slow_period,
+            ki_slow=actuator.ki_slow,
+            lowest=actuator.lowest,
+            highest=actuator.highest,
+        )
 
     def compute_bonus(self, hold_error: float, market_mult: float) -> float:
         """Take one step and return the bonus in force.

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation: the settings, the buffer and the update.
+"""Proximal policy optimisation: the buffer, the losses and the update.
 
 Schulman et al. 2017 with the clipped objective and generalised advantages (Schulman et al. 2016).
 What differs from the usual library: the tilt of every sample is stored and applied again in the

@@ -152,15 +152,7 @@ class RewardSteering:
     """
 
     def __init__(self, actuator: RewardActuator, points: SetPoints, full_session_decisions: int) -> None:
-        self._controller = DualLaneController(
-            base_hold_bonus=actuator.base_hold_bonus_bps,
-            kp_fast=actuator.kp_fast,
-            kp_slow=actuator.kp_slow,
-            slow_period=actuator.slow_period,
-            ki_slow=actuator.ki_slow,
-            lowest=actuator.lowest,
-            highest=actuator.highest,
-        )
+        self._controller = DualLaneController.of(actuator)
         self._points = points.numbers(full_session_decisions)
         self._window = actuator.window_decisions
         self._held: deque[tuple[int, int]] = deque()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -336,11 +335,6 @@ class _Tape:
             update=update,
             episodes=episodes,
         )
-
-
-def recent_returns(episodes: deque[Episode]) -> NDArray[np.float64]:
-    """Return the net returns of finished sessions, oldest first, ``(n_episodes,)``."""
-    return np.array([episode.return_ratio for episode in episodes])
 
 
 def _generator(seed: np.random.SeedSequence) -> torch.Generator:

@@ -35,6 +35,15 @@ _SQLITE_REMEDIES = {
 }
 
 
+def without_password(url: str) -> str:
+    """Return a database URL with its password hidden; what is no URL stays as it is."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return url
+    return url if parsed.password is None else parsed.render_as_string(hide_password=True)
+
+
 def sqlite_url(path: Path) -> str:
     """Return the URL of a SQLite file, whatever signs its path holds."""
     return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)

@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 ROWS_SHOWN = 20
 # Verdicts whose observed value is a fraction; the others count, or measure bp of NAV per session.
@@ -274,14 +273,6 @@ def words_of(name: str) -> str:
     return name.replace("_", " ")
 
 
-def without_password(url: str) -> str:
-    """Return a database URL without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@", 1)))
-
-
 def _listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
@@ -495,7 +486,6 @@ def _run(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         "wall_seconds": lambda value: f"{value:,.1f} s",
         "steps": lambda value: f"{value:,}",
         "command": lambda value: f"stairways {value}",
-        "database": lambda value: without_password(str(value)),
         "cycle": lambda value: f"{value}, the source of the candidate",
         "warm_start_max_probability_difference": lambda value: f"{value:.1e} at most, to gold",
     }

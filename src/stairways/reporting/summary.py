@@ -70,6 +70,8 @@ def tune_summary(
             "actuator": settings.control.actuator.model_dump(mode="json"),
             "mode": settings.control.mode,
             "preflight": preflight,
+            "longest_at_bound_decisions": judgement.replays["candidate"].longest_at_bound,
+            "alert": judgement.controller_alert,
         },
         "gate": settings.resolved_gate().model_dump(mode="json"),
         "run": run,

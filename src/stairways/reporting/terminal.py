@@ -213,6 +213,11 @@ def _stopped_early(fields: Mapping[str, Any]) -> tuple[str, str]:
     return f"{fields.get('cycle', '')}  {fields.get('reason', 'stopped early')}", "warn"
 
 
+def _controller_alert(fields: Mapping[str, Any]) -> tuple[str, str]:
+    where, decisions, limit = (fields.get(name) for name in ("where", "decisions_at_bound", "limit"))
+    return f"ALERT {where}: multiplier at its bound for {decisions} decisions, over {limit}", "warn"
+
+
 def _test_looked_at(fields: Mapping[str, Any]) -> tuple[str, str]:
     return f"look {fields.get('looks', '')} at {fields.get('sessions', '')} unseen sessions", ""
 
@@ -247,6 +252,7 @@ EVENTS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = MappingPr
         "gate.judged": _gate_judged,
         "run.stopped_early": _stopped_early,
         "run.resumed": lambda fields: (f"resumed run {fields.get('run_id', '')}", ""),
+        "controller.alert": _controller_alert,
         "test.looked_at": _test_looked_at,
         "authority.measured": lambda fields: (str(fields.get("text", "")), ""),
         "looked": lambda fields: (_look_figures(fields), ""),
@@ -378,7 +384,9 @@ def print_gold(console: Console, record: Mapping[str, Any], digest: str, folder:
     style = f"bold {STYLES['good' if accepted else 'bad']}"
     console.print(Text(f"{word}: {steps} in {seconds}; {record['stopped']}.", style=style))
     if str(record["data_source"]).startswith("SYNTHETIC"):
-        console.print(Text(f"SYNTHETIC bars: {record['data_source']}", style="yellow"))
+        console.print(
+            Text(f"SYNTHETIC bars: {record['data_source'].removeprefix('SYNTHETIC ')}", style="yellow")
+        )
     _print_path(console, f"Artifact {digest[:12]}", folder)
 
 

@@ -251,12 +251,14 @@ def _check(ledger: SessionLedger, n_actions: int) -> None:
         )
 
 
-def measure(ledger: SessionLedger, *, n_actions: int) -> PolicyMetrics:
+def measure(ledger: SessionLedger, *, n_actions: int, risk_free_per_session: float = 0.0) -> PolicyMetrics:
     """Measure one policy.
 
     Args:
         ledger: What its account did, session by session.
         n_actions: Size of its action space, 9 or 27, which sets the hold rate of chance.
+        risk_free_per_session: Risk-free return of one session, a fraction; Sharpe and Sortino ratios are
+            of the excess over it.
 
     Raises:
         InputError: If the ledger is empty, or an amount in it is not finite, or a NAV not positive.
@@ -278,11 +280,11 @@ def measure(ledger: SessionLedger, *, n_actions: int) -> PolicyMetrics:
         trades_interval=trades.interval,
         sessions_in_trade_band_ratio=band_share_ratio(ledger.trades, SESSION_TRADES_BAND),
         forced_closes_per_session=float(ledger.forced_closes.mean()),
-        sharpe=annual_sharpe(net),
-        sharpe_standard_error=sharpe_standard_error(net),
-        probabilistic_sharpe=probabilistic_sharpe(net),
-        gross_sharpe=annual_sharpe(gross),
-        sortino=sortino(net),
+        sharpe=annual_sharpe(net, risk_free_per_session),
+        sharpe_standard_error=sharpe_standard_error(net, risk_free_per_session),
+        probabilistic_sharpe=probabilistic_sharpe(net, 0.0, risk_free_per_session),
+        gross_sharpe=annual_sharpe(gross, risk_free_per_session),
+        sortino=sortino(net, risk_free_per_session),
         max_intraday_drawdown_ratio=float(ledger.max_drawdown_ratio.max()),
         sessions_over_2pct_drawdown=int((ledger.max_drawdown_ratio > DRAWDOWN_LIMIT_RATIO).sum()),
         max_drawdown_ratio=max_drawdown_ratio(ledger),

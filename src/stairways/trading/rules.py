@@ -47,6 +47,11 @@ class TradingRules(BaseModel):
     risk_free_per_year_ratio: float = Field(0.0, ge=0, lt=1)
     costs: CostModel = CostModel()
 
+    @property
+    def risk_free_per_session(self) -> float:
+        """Risk-free return of one session, a 252nd of a year's."""
+        return self.risk_free_per_year_ratio / 252
+
     def numbers(self, cost_scale: float = 1.0) -> RuleNumbers:
         """Return the rules as plain floats for compiled code, costs scaled by ``cost_scale``."""
         return RuleNumbers(

@@ -66,14 +66,7 @@ def preflight(bench: Bench, started: WarmStart, watcher: Watcher) -> Preflight:
 
 def _reward_sign_test(actuator: RewardActuator) -> Verdict:
     def bonus(error: float) -> float:
-        controller = DualLaneController(
-            base_hold_bonus=actuator.base_hold_bonus_bps,
-            kp_fast=actuator.kp_fast,
-            kp_slow=actuator.kp_slow,
-            lowest=actuator.lowest,
-            highest=actuator.highest,
-        )
-        return controller.compute_bonus(error, 1.0)
+        return DualLaneController.of(actuator).compute_bonus(error, 1.0)
 
     response = bonus(0.2) - bonus(-0.2)
     return Verdict(

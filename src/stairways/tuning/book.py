@@ -13,6 +13,7 @@ from stairways.evaluation.verdicts import find
 from stairways.registry.records import CycleRecord, DriftRecord
 
 if TYPE_CHECKING:
+    from stairways.evaluation.replay import Replay
     from stairways.registry.database import GateDatabase
     from stairways.tuning.cycle import CycleResult
     from stairways.tuning.run_folder import Clock, RunLog
@@ -68,6 +69,7 @@ class RunBook:
         if self.episodes:
             rolling, share = rolling_100_episode_sharpe(np.array(self.episodes), self.episode_cycles)
         log_cycle(self.log, result, improved=improved)
+        alert = alert_at_bound(self.log, result.select, f"cycle {result.cycle}")
         cycle = self._cycle_row(run_id, result, improved, (rolling, share))
         database.record_cycle(cycle, drift=self._drift_row(run_id, result, drift_action))
         self.records.append(
@@ -77,6 +79,7 @@ class RunBook:
                 "rolling_share_of_cycle": share,
                 "improved": improved,
                 "drift_action": drift_action,
+                "controller_alert": alert,
             }
         )
 
@@ -134,6 +137,17 @@ class RunBook:
             timestamp=self.clock(),
             action_taken=action,
         )
+
+
+def alert_at_bound(log: RunLog, run: Replay, where: str) -> bool:
+    """Raise an alert when a multiplier stood at its bound for more than a session; tell whether it did."""
+    limit = run.market.full_session_decisions
+    alert = run.longest_at_bound > limit
+    if alert:
+        log.event(
+            "CONTROL", "controller.alert", where=where, decisions_at_bound=run.longest_at_bound, limit=limit
+        )
+    return alert
 
 
 def log_cycle(log: RunLog, result: CycleResult, *, improved: bool) -> None:

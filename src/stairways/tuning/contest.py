@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from stairways.control.setpoints import target_hold_rate
+from stairways.control.setpoints import SetPoints, target_hold_rate
 from stairways.evaluation.baselines import all_hold, buy_and_hold
 from stairways.evaluation.bootstrap import PairedComparison, ReturnSeries, paired_comparison
+from stairways.evaluation.calibration import calibrate
+from stairways.evaluation.evidence import ALL_HOLD, GOLD, RANDOM, TILTED_GOLD
 from stairways.evaluation.replay import Replay, Script, TiltLoop, replay
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from stairways.control.setpoints import SetPoints
+    from stairways.control.actuators import TiltActuator
     from stairways.market.dataset import Dataset
     from stairways.policies.program import Program
-    from stairways.trading.ledger import Mode
+    from stairways.trading.ledger import Mode, SessionLedger
     from stairways.trading.observation import ObservedMarket
     from stairways.trading.rules import TradingRules
+
+
+REFERENCES = (GOLD, RANDOM, ALL_HOLD, TILTED_GOLD)
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,35 @@ def scripted_baselines(
     return entrants
 
 
+def equal_turnover(ledger: SessionLedger) -> SetPoints:
+    """Return the set points at which a baseline holds and trades as much as a policy did."""
+    held = float(ledger.holds.sum() / ledger.decisions.sum())
+    return SetPoints(
+        hold_rate_ratio=min(0.999, max(0.001, held)),
+        lowest_hold_rate_ratio=0.0,
+        highest_hold_rate_ratio=1.0,
+        trades_per_session=float(ledger.trades.mean()),
+    )
+
+
+def calibrated_entrant(arena: Arena, program: Program, actuator: TiltActuator, points: SetPoints) -> Entrant:
+    """Return a policy under a tilt to given set points.
+
+    Args:
+        arena: Sessions to calibrate on, and the conditions of deployment.
+        program: The policy.
+        actuator: Gains and bounds.
+        points: Set points.
+    """
+    loop = TiltLoop(actuator, actuator.live, points)
+    start = calibrate(arena.market, program, arena.rules, loop, mode=arena.mode, run_seed=arena.decision_key)
+    return Entrant(program, replace(loop, start=start))
+
+
 def compare(
     replays: Mapping[str, Replay],
     candidate: str,
-    references: Mapping[str, str],
+    references: Sequence[str],
     *,
     confidence: float,
     seed: np.random.SeedSequence,
@@ -107,15 +137,15 @@ def compare(
     Args:
         replays: What everyone did.
         candidate: Name of the candidate among them.
-        references: Name of a comparison -> name of the reference among the replays.
+        references: Names of the references; those that did not run are left out.
         confidence: Of the intervals.
         seed: Seed of the bootstrap.
     """
     series = {name: ReturnSeries.net(run.ledger) for name, run in replays.items()}
     return {
-        name: paired_comparison(series[candidate], series[reference], confidence=confidence, seed=seed)
-        for name, reference in references.items()
-        if reference in series
+        name: paired_comparison(series[candidate], series[name], confidence=confidence, seed=seed)
+        for name in references
+        if name in series
     }
 
 

@@ -85,6 +85,14 @@ class Bench:
             run_seed=self.decision_key,
         )
 
+    def measured(self, run: Replay) -> PolicyMetrics:
+        """Measure what a policy did."""
+        return measure(
+            run.ledger,
+            n_actions=self.spec.n_actions,
+            risk_free_per_session=self.settings.trading.risk_free_per_session,
+        )
+
     def drift(self, weights: Weights) -> Drift:
         """Measure a candidate's distance from gold on a fixed set of observations."""
         return measure_drift(
@@ -229,7 +237,7 @@ def run_cycle(
         weights=weights,
         multipliers=multipliers,
         select=select,
-        metrics=measure(select.ledger, n_actions=bench.spec.n_actions),
+        metrics=bench.measured(select),
         drift=drift,
         gate=cycle_gate(evidence, settings.resolved_gate()),
         improvement=improvement,

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stairways.control.actuators import TiltActuator
 from stairways.control.setpoints import SetPoints
-from stairways.control.tilt import Multipliers
 from stairways.errors import ArtifactError, ConfigError
 from stairways.evaluation.baselines import uniform
-from stairways.evaluation.calibration import calibrate
-from stairways.evaluation.evidence import ALL_HOLD, GOLD, RANDOM, Evidence
+from stairways.evaluation.evidence import GOLD, RANDOM, TILTED_GOLD, Evidence
 from stairways.evaluation.gates import JUDGES, SKILL_NAMES, final_gate
-from stairways.evaluation.replay import Replay, TiltLoop
+from stairways.evaluation.replay import Replay
 from stairways.evaluation.verdicts import GateResult
 from stairways.learning.drift import measure_drift
 from stairways.reporting.summary import describe_data, describe_range
 from stairways.trading.metrics import measure
 from stairways.trading.observation import observe
-from stairways.tuning.contest import Arena, Entrant, compare, mean_hold_target, scripted_baselines
+from stairways.tuning.contest import (
+    REFERENCES,
+    Arena,
+    Entrant,
+    calibrated_entrant,
+    compare,
+    equal_turnover,
+    mean_hold_target,
+    scripted_baselines,
+)
 from stairways.tuning.market_access import open_dataset
 from stairways.tuning.packing import Packed, unpack, unpack_for
 from stairways.tuning.ranges import span_of
@@ -143,19 +150,13 @@ def _run(
         entrants[GOLD] = Entrant(parent.program)
     entrants |= scripted_baselines(arena.market, dataset, part, arena.rules)
     replays = arena.run_all(entrants)
-    points, actuator = _turnover(packed, replays[POLICY])
-    before = everything.select(_calibration_part(part))
-    for name, program in (
-        (RANDOM, uniform(arena.market.n_symbols)),
-        ("tilted_gold", None if parent is None else parent.program),
-    ):
-        if program is not None:
-            loop = TiltLoop(actuator, actuator.live, points, Multipliers())
-            start = calibrate(
-                before, program, arena.rules, loop, mode=arena.mode, run_seed=arena.decision_key
-            )
-            running = TiltLoop(actuator, actuator.live, points, start)
-            replays[name] = arena.run(Entrant(program, running))
+    actuator, points = _turnover(packed, replays[POLICY])
+    before = replace(arena, market=everything.select(_calibration_part(part)))
+    tilted = {RANDOM: uniform(arena.market.n_symbols)}
+    if parent is not None:
+        tilted[TILTED_GOLD] = parent.program
+    for name, program in tilted.items():
+        replays[name] = arena.run(calibrated_entrant(before, program, actuator, points))
     return replays
 
 
@@ -168,18 +169,11 @@ def _calibration_part(part: slice) -> slice:
     return slice(first, part.start) if part.start - first >= LEAST_CALIBRATION_SESSIONS else part
 
 
-def _turnover(packed: Packed, run: Replay) -> tuple[SetPoints, TiltActuator]:
+def _turnover(packed: Packed, run: Replay) -> tuple[TiltActuator, SetPoints]:
     loop = packed.loop()
     if loop is not None:
-        return loop.points, loop.actuator
-    held = float(run.ledger.holds.sum() / run.ledger.decisions.sum())
-    points = SetPoints(
-        hold_rate_ratio=min(0.999, max(0.001, held)),
-        lowest_hold_rate_ratio=0.0,
-        highest_hold_rate_ratio=1.0,
-        trades_per_session=float(run.ledger.trades.mean()),
-    )
-    return points, TiltActuator()
+        return loop.actuator, loop.points
+    return TiltActuator(), equal_turnover(run.ledger)
 
 
 def _evidence(
@@ -189,11 +183,10 @@ def _evidence(
     settings: Settings,
     market: ObservedMarket,
 ) -> Evidence:
-    references = {GOLD: GOLD, RANDOM: RANDOM, ALL_HOLD: ALL_HOLD, "tilted_gold": "tilted_gold"}
     comparisons = compare(
         replays,
         POLICY,
-        references,
+        REFERENCES,
         confidence=settings.gate.confidence,
         seed=stream(settings.seed, Stream.BOOTSTRAP, 0),
     )
@@ -250,7 +243,11 @@ def _record(
     dataset: Dataset,
 ) -> dict[str, Any]:
     n_actions = packed.artifact.n_actions
-    metrics = {n: measure(r.ledger, n_actions=n_actions).as_record() for n, r in replays.items()}
+    risk_free = settings.trading.risk_free_per_session
+    metrics = {
+        name: measure(run.ledger, n_actions=n_actions, risk_free_per_session=risk_free).as_record()
+        for name, run in replays.items()
+    }
     proven = any(v.name == SKILL_MARK and v.passed for v in gate.verdicts)
     role = packed.artifact.role
     record: dict[str, Any] = {

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stairways.control.actuators import TiltActuator
-from stairways.control.setpoints import SetPoints
 from stairways.control.tilt import Multipliers
 from stairways.evaluation.baselines import uniform
 from stairways.evaluation.bootstrap import PairedComparison
-from stairways.evaluation.calibration import calibrate
-from stairways.evaluation.evidence import ALL_HOLD, GOLD, RANDOM, TILTED_GOLD, Evidence, Integrity
+from stairways.evaluation.evidence import GOLD, RANDOM, TILTED_GOLD, Evidence, Integrity
 from stairways.evaluation.gates import final_gate
 from stairways.evaluation.replay import Replay, TiltLoop
 from stairways.policies.program import compile_program
 from stairways.registry.artifact import read_artifact, write_artifact
 from stairways.registry.records import LookRecord
-from stairways.trading.metrics import PolicyMetrics, measure
-from stairways.tuning.contest import Entrant, compare, mean_hold_target, scripted_baselines
+from stairways.trading.metrics import PolicyMetrics
+from stairways.tuning.book import alert_at_bound
+from stairways.tuning.contest import (
+    REFERENCES,
+    Arena,
+    Entrant,
+    calibrated_entrant,
+    compare,
+    equal_turnover,
+    mean_hold_target,
+    scripted_baselines,
+)
 from stairways.tuning.cycle import Bench, run_shadow
 from stairways.tuning.run_folder import ARTIFACT_FOLDER, GOLD_FOLDER, Clock, RunLog
 from stairways.tuning.seeds import Stream, stream
@@ -27,14 +35,11 @@ from stairways.tuning.seeds import Stream, stream
 if TYPE_CHECKING:
     from stairways.evaluation.verdicts import GateResult
     from stairways.market.dataset import Dataset
-    from stairways.policies.program import Program
     from stairways.registry.artifact import Artifact
     from stairways.registry.database import GateDatabase
     from stairways.trading.observation import ObservedMarket
 
 CANDIDATE = "candidate"
-BUY_AND_HOLD = "buy_and_hold"
-REFERENCES = {GOLD: GOLD, RANDOM: RANDOM, ALL_HOLD: ALL_HOLD, TILTED_GOLD: TILTED_GOLD}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +56,7 @@ class FinalJudgement:
         fills_digest: Digest of its every action, fill and NAV.
         cycle: Cycle it comes from.
         looks: How many looks these test sessions have now had.
+        controller_alert: Whether a multiplier stood at its bound for more than a session.
     """
 
     gate: GateResult
@@ -62,6 +68,7 @@ class FinalJudgement:
     fills_digest: str
     cycle: int
     looks: int
+    controller_alert: bool
 
     @property
     def skill_proven(self) -> bool:
@@ -122,9 +129,7 @@ def judge_finally(
     entrants |= scripted_baselines(market, dataset, part, bench.settings.trading)
     arena = bench.arena(market, bench.decision_key)
     replays = arena.run_all(entrants)
-    points = turnover_points(bench, replays[CANDIDATE])
-    replays[RANDOM] = arena.run(tilted(bench, uniform(market.n_symbols), points, None))
-    replays[TILTED_GOLD] = arena.run(tilted(bench, bench.gold.program, points, gold_tilt))
+    replays |= baselines_at_equal_turnover(bench, arena, replays[CANDIDATE], gold_tilt)
     comparisons = compare(
         replays,
         CANDIDATE,
@@ -145,6 +150,7 @@ def judge_finally(
             artifact_digest_read=read_artifact(folder / ARTIFACT_FOLDER).digest,
         ),
     )
+    alert = alert_at_bound(log, replays[CANDIDATE], "final gate")
     gate = final_gate(evidence, bench.settings.resolved_gate())
     for verdict in gate.verdicts:
         log.event("GATE", "verdict.given", verdict=verdict.name, passed=verdict.passed, reason=verdict.reason)
@@ -153,13 +159,14 @@ def judge_finally(
     return FinalJudgement(
         gate=gate,
         replays=replays,
-        metrics={n: measure(r.ledger, n_actions=artifact.n_actions) for n, r in replays.items()},
+        metrics={name: bench.measured(run) for name, run in replays.items()},
         comparisons=comparisons,
         artifact_digest=digest,
         weights_digest=artifact.weights_digest,
         fills_digest=replays[CANDIDATE].digest,
         cycle=cycle,
         looks=looks,
+        controller_alert=alert,
     )
 
 
@@ -170,38 +177,21 @@ def candidate_entrant(bench: Bench, artifact: Artifact) -> Entrant:
     return Entrant(program, bench.loop(None if saved is None else Multipliers(*saved)))
 
 
-def turnover_points(bench: Bench, candidate: Replay) -> SetPoints:
-    """Return the set points at which a baseline trades as much as the candidate does.
+def baselines_at_equal_turnover(
+    bench: Bench, arena: Arena, candidate: Replay, gold_tilt: Multipliers | None
+) -> dict[str, Replay]:
+    """Return the random policy and gold at the candidate's hold rate and turnover.
 
-    Under the tilt these are the candidate's own; a candidate of the reward actuator is matched by
-    what it did.
+    Under the tilt the set points are the candidate's own; a candidate of the reward actuator is
+    matched by what it did.
     """
-    settings = bench.settings
-    if isinstance(settings.control.actuator, TiltActuator):
-        return settings.control.points
-    ledger = candidate.ledger
-    held = float(ledger.holds.sum() / ledger.decisions.sum())
-    return SetPoints(
-        hold_rate_ratio=min(0.99, max(0.01, held)),
-        lowest_hold_rate_ratio=0.0,
-        highest_hold_rate_ratio=1.0,
-        trades_per_session=float(ledger.trades.mean()),
-    )
-
-
-def tilted(bench: Bench, program: Program, points: SetPoints, start: Multipliers | None) -> Entrant:
-    """Return a policy under a tilt to given set points, calibrated on the training sessions."""
-    actuator = bench.settings.control.actuator
-    chosen = actuator if isinstance(actuator, TiltActuator) else TiltActuator()
-    loop = TiltLoop(chosen, chosen.live, points, start or Multipliers())
-    if start is None:
-        point = calibrate(
-            bench.train,
-            program,
-            bench.settings.trading,
-            loop,
-            mode=bench.settings.control.mode,
-            run_seed=bench.decision_key,
-        )
-        loop = replace(loop, start=point)
-    return Entrant(program, loop)
+    actuator, points = bench.settings.control.actuator, bench.settings.control.points
+    if not isinstance(actuator, TiltActuator):
+        actuator, points = TiltActuator(), equal_turnover(candidate.ledger)
+    before = bench.arena(bench.train, bench.decision_key)
+    random = calibrated_entrant(before, uniform(arena.market.n_symbols), actuator, points)
+    if gold_tilt is None:
+        gold = calibrated_entrant(before, bench.gold.program, actuator, points)
+    else:
+        gold = Entrant(bench.gold.program, TiltLoop(actuator, actuator.live, points, gold_tilt))
+    return {RANDOM: arena.run(random), TILTED_GOLD: arena.run(gold)}

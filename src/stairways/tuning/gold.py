@@ -318,7 +318,11 @@ class GoldTraining:
     def _measure(self, spec: PolicySpec, weights: Weights, market: ObservedMarket) -> PolicyMetrics:
         arena = Arena(market, self.settings.trading, "sampled", key(self.settings.seed, Stream.DECISIONS))
         run = arena.run(Entrant(compile_program(spec, weights)))
-        return measure(run.ledger, n_actions=spec.n_actions)
+        return measure(
+            run.ledger,
+            n_actions=spec.n_actions,
+            risk_free_per_session=self.settings.trading.risk_free_per_session,
+        )
 
 
 def _fitted(gold: GoldSettings) -> PPOConfig:

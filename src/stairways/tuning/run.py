@@ -16,7 +16,7 @@ from stairways.control.tilt import Multipliers
 from stairways.errors import ConfigError, StorageError, TrainingError
 from stairways.evaluation.bootstrap import ReturnSeries
 from stairways.learning.warm_start import WarmStart, candidate_spec, warm_start
-from stairways.registry.connection import sqlite_url
+from stairways.registry.connection import sqlite_url, without_password
 from stairways.registry.database import GateDatabase
 from stairways.registry.files import write_bytes_atomic, write_text_atomic
 from stairways.registry.records import ModelRecord, RunRecord, RunStatus
@@ -120,7 +120,7 @@ class TuneRun:
         run = self._run_record()
         self.folder.make_parent()
         # What can be refused is asked before the run folder stands.
-        with GateDatabase.open(self._state["database"]) as database:
+        with GateDatabase.open(self.settings.call.database or self._state["database"]) as database:
             if not self.resume:
                 self.folder.begin(self.settings.as_record(), self._state)
             with self.folder.held():
@@ -279,7 +279,7 @@ class TuneRun:
             "config_digest": self.settings.digest,
             "gold_digest": self.gold.digest,
             "data_digest": self._data_digest,
-            "database": self.settings.database or default,
+            "database": without_password(self.settings.call.database or default),
         }
 
     def _announce(self) -> None:
@@ -430,7 +430,6 @@ class TuneRun:
         preflight: dict[str, Any],
         started: WarmStart,
     ) -> TuneOutcome:
-        from stairways.reporting.page import without_password
         from stairways.reporting.summary import tune_summary
 
         now = self.clock()
@@ -460,7 +459,7 @@ class TuneRun:
                 "resumed": self.resume,
                 "warm_start_max_probability_difference": started.max_probability_difference,
                 "config_digest": self.settings.digest,
-                "database": without_password(self._state["database"]),
+                "database": self._state["database"],
                 "looks": judgement.looks,
             },
         )
