@@ -267,6 +267,8 @@ def summarise(tunes: list[tuple[Job, dict[str, Any]]]) -> str:
     skill = sum(verdict(s, "skill_proven")["passed"] for s in summaries)
     data = summaries[0]["data"]
     test = data["ranges"]["test"]
+    net = [s["candidate"]["mean_net_bps"] for s in summaries]
+    adds = [s["comparisons"]["tilted_gold"]["mean_difference_bps"] for s in summaries]
     lines = [
         f"In band {band} of {len(tunes)}, skill proven in {skill} of {len(tunes)}; {test['n_sessions']} unseen "
         f"sessions {test['first']} to {test['last']}; {data['neutral_regime_ratio']:.1%} of their decisions "
@@ -274,6 +276,10 @@ def summarise(tunes: list[tuple[Job, dict[str, Any]]]) -> str:
         f"{max(s['cycles'][-1]['drift']['relative'] for s in summaries):.3f}; "
         f"{min(s['run']['wall_seconds'] for s in summaries):.0f} to "
         f"{max(s['run']['wall_seconds'] for s in summaries):.0f} s a run, two at a time.",
+        f"Over the runs: net result {sum(net) / len(net):+.2f} bp in the mean ({min(net):+.2f} to "
+        f"{max(net):+.2f}), tuning adds {sum(adds) / len(adds):+.2f} bp in the mean ({min(adds):+.2f} to "
+        f"{max(adds):+.2f}). Runs share the unseen sessions, so their spread is that of tuning and of the "
+        "numbers drawn for actions, not of markets.",
         summaries[0]["control"]["preflight"]["text"][:1].upper()
         + summaries[0]["control"]["preflight"]["text"][1:]
         + ".",

@@ -15,6 +15,7 @@ import stairways
 SOURCE = Path(stairways.__file__).parent
 BELOW = {
     "errors": set(),
+    "compiled_cache": set(),
     "market": {"errors"},
     "trading": {"errors", "market"},
     "control": {"errors", "market", "trading"},

@@ -81,7 +81,7 @@ def result_of(folder: Path) -> dict:
             for cycle in database.cycles(run_id)
         ]
         looks = [
-            (look.first_date, look.artifact_digest) for look in database.looks(summary["data"]["digest"])
+            (look.first_date, look.artifact_digest) for look in database.looks(summary["run"]["look_key"])
         ]
         models = [(model.model_id, model.cycle_id, model.performance) for model in database.models(run_id)]
         drifts = [drift.relative_drift for drift in database.drifts(run_id)]

@@ -107,8 +107,8 @@ class TestLog:
 
 
 def test_two_processes_can_not_hold_one_run(tmp_path):
-    with RunFolder(tmp_path).held():
-        with pytest.raises(StorageError, match="another process works on this run"), RunFolder(tmp_path).held():
-            pass
-    with RunFolder(tmp_path).held():
+    folder = RunFolder(tmp_path)
+    with folder.held(), pytest.raises(StorageError, match="another process works on this run"), folder.held():
+        pass
+    with folder.held():
         pass

@@ -35,11 +35,8 @@ def dry_run(
     """Check warm start, episodes, reward, controller and regime in a short run."""
     from rich.console import Console
 
-    from stairways.config import load_settings
-    from stairways.errors import ConfigError
     from stairways.reporting.terminal import Bands, TerminalWatcher, print_verdicts
     from stairways.tuning.dry_run import dry_run as run_dry
-    from stairways.tuning.shipped import shipped_gold
 
     overrides = options.market_overrides(
         bars=bars,
@@ -56,14 +53,12 @@ def dry_run(
     overrides["ranges"] = options.given(tune=tune)
     overrides["dry_run"] = options.given(steps=steps)
     overrides["control"] = {"actuator": {"kind": actuator}} if actuator else {}
-    settings = load_settings(config, overrides, preset)
-    if settings.call.gold is None and settings.market.bars is not None:
-        raise ConfigError("--gold is missing: the shipped gold is for the sample market only")
+    settings = options.settings_for_gold(config, overrides, preset)
     console = Console(stderr=settings.call.json_output)
     with TerminalWatcher(console, Bands.of(settings.resolved_gate())) as watcher:
         outcome = run_dry(
             settings,
-            settings.call.gold or shipped_gold(),
+            options.place(settings.call.gold, "--gold"),
             watcher=watcher,
             validate_warm_start=settings.call.validate_warmstart,
         )

@@ -10,6 +10,7 @@ import typer
 
 from stairways import __version__
 from stairways.cli import bars, dry_run, evaluate, gold, tune
+from stairways.compiled_cache import use_own_cache
 
 PASSED, REFUSED, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 130, 141
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -41,6 +42,7 @@ def main() -> None:
     """Run the command line: 0 passed, 1 the gate refused, 2 bad input, 130 interrupted."""
     for name in THREAD_SETTINGS:
         os.environ.setdefault(name, "1")
+    use_own_cache()
     sys.exit(run(sys.argv[1:]))
 
 

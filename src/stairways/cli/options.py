@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from stairways.config import Settings
 
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with any of the settings.")]
 Bars = Annotated[Path | None, typer.Option("--bars", help="Folder of Parquet or CSV bars, found by content.")]
@@ -97,6 +100,29 @@ def read_place(path: Path | None, config: Path | None, name: str) -> Path:
     from stairways.config import load_settings
 
     return place(path if path is not None else getattr(load_settings(config, {}).call, name), name.upper())
+
+
+def settings_for_gold(config: Path | None, overrides: dict[str, Any], preset: Any) -> Settings:
+    """Resolve settings on top of the rules that the gold was made for.
+
+    Raises:
+        ConfigError: If real bars are named without a gold: the shipped one is for the sample market.
+    """
+    from stairways.config import load_settings
+    from stairways.errors import ConfigError
+    from stairways.tuning.packing import unpack
+    from stairways.tuning.shipped import shipped_gold
+
+    first = load_settings(config, overrides, preset)
+    if first.call.gold is None and first.market.bars is not None:
+        raise ConfigError(
+            "--gold is missing: the shipped gold is for the sample market only",
+            remedy="train one with `stairways gold train --bars ...`",
+        )
+    gold = first.call.gold or shipped_gold()
+    rules = unpack(gold).rules.model_dump(mode="json")
+    merged = {**overrides, "call": {**overrides.get("call", {}), "gold": str(gold)}}
+    return load_settings(config, merged, preset, base={"trading": rules})
 
 
 def call_overrides(**values: Any) -> dict[str, Any]:

@@ -28,7 +28,11 @@ def tune(
         int | None, typer.Option("--steps-per-cycle", min=1, help="Transitions of a cycle, exactly.")
     ] = None,
     early_stop_threshold: Annotated[
-        float | None, typer.Option("--early-stop-threshold", help="Least relative gain of the Sharpe ratio.")
+        float | None,
+        typer.Option(
+            "--early-stop-threshold",
+            help="Least relative gain over a positive Sharpe ratio.",
+        ),
     ] = None,
     shadow_replay_days: Annotated[
         int | None, typer.Option("--shadow-replay-days", min=1, help="Last sessions, never trained on.")
@@ -48,11 +52,8 @@ def tune(
     from rich.console import Console
 
     from stairways.cli.clock import utc_now
-    from stairways.config import load_settings
-    from stairways.errors import ConfigError
     from stairways.reporting.terminal import Bands, TerminalWatcher, print_outcome
     from stairways.tuning.run import TuneRun
-    from stairways.tuning.shipped import shipped_gold
 
     overrides = options.market_overrides(
         bars=bars,
@@ -67,17 +68,13 @@ def tune(
     overrides["ranges"] = options.given(tune=tune, test=test)
     overrides["tune"] = tune_overrides(cycles, steps_per_cycle, early_stop_threshold, shadow_replay_days)
     overrides["control"] = options.given(mode=mode) | ({"actuator": {"kind": actuator}} if actuator else {})
-    settings = load_settings(config, overrides, preset)
-    if settings.call.gold is None and settings.market.bars is not None:
-        raise ConfigError(
-            "--gold is missing: the shipped gold is for the sample market only",
-            remedy="train one with `stairways gold train --bars ...`",
-        )
+    settings = options.settings_for_gold(config, overrides, preset)
+    gold_folder = options.place(settings.call.gold, "--gold")
     console = Console()
     with TerminalWatcher(console, Bands.of(settings.resolved_gate())) as watcher:
         run = TuneRun(
             settings,
-            settings.call.gold or shipped_gold(),
+            gold_folder,
             options.place(settings.call.out, "--out"),
             clock=utc_now,
             watcher=watcher,

@@ -29,7 +29,7 @@ class SetPoints(BaseModel):
     regime_slope_ratio: float = Field(0.1, ge=-0.3, le=0.3)
     lowest_hold_rate_ratio: float = Field(0.25, ge=0, lt=1)
     highest_hold_rate_ratio: float = Field(0.85, gt=0, le=1)
-    trades_per_session: float = Field(16.5, ge=0, le=800)
+    trades_per_session: float = Field(16.5, ge=0, le=2_400)
     market_slope: float = Field(0.3, ge=0, lt=1 / 3)
 
     @model_validator(mode="after")

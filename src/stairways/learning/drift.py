@@ -36,8 +36,8 @@ class Drift:
 
     @property
     def exceeded(self) -> bool:
-        """Whether the relative drift is over its threshold."""
-        return self.relative > self.threshold
+        """Whether the relative drift is over its threshold; one that is no number counts as over it."""
+        return not self.relative <= self.threshold
 
 
 def measure_drift(

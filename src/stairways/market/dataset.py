@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from stairways.market.features import (
     FeatureConstants,
@@ -20,7 +20,7 @@ from stairways.market.sessions import Sessions
 from stairways.market.splits import SplitTable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from stairways.market.quality import QualityReport
 
@@ -42,6 +42,11 @@ class Dataset:
     raw: RawFeatures
     quality: QualityReport | None
     synthetic: SyntheticMarket | None
+
+    def going_on(self, state: Mapping[str, Any]) -> Self:
+        """Return the same sessions with a regime that goes on from a saved state."""
+        raw = compute_features(self.sessions, self.raw.regime.config, regime_start=state)
+        return replace(self, raw=raw)
 
     def table(self, constants: FeatureConstants) -> FeatureTable:
         """Return the feature table under given constants."""

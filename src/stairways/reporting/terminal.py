@@ -303,6 +303,8 @@ def print_evaluation(console: Console, record: Mapping[str, Any]) -> None:
     _print_table(console, _policy_table(shown, "judged" if seen else "unseen"))
     console.print()
     _print_data(console, data)
+    if data["made_on"] != data["source"]:
+        console.print(Text(f"The artifact was made on other bars: {data['made_on']}", style="yellow"))
     if seen:
         console.print(Text(f"IN SAMPLE: the artifact has seen {seen:,} of these sessions", style="yellow"))
     console.print()

@@ -22,7 +22,7 @@ class CostModel(BaseModel):
 
     commission_bps: float = Field(0.25, ge=0, le=1_000)
     half_spread_bps: float = Field(0.75, ge=0, le=1_000)
-    impact_bps: float = Field(0.0, ge=0, le=10_000)
+    impact_bps: float = Field(0.0, ge=0, le=1_000)
     ticket_usd: float = Field(0.0, ge=0)
 
 

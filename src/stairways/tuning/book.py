@@ -63,8 +63,10 @@ class RunBook:
             drift_action: What followed from its drift; None for nothing.
         """
         for report in result.reports:
-            self.episodes += [episode.return_ratio for episode in report.episodes]
-            self.episode_cycles += [result.cycle] * len(report.episodes)
+            # a staggered account's first session is a fragment, and an episode is a whole session
+            whole = [episode.return_ratio for episode in report.episodes if episode.whole]
+            self.episodes += whole
+            self.episode_cycles += [result.cycle] * len(whole)
         rolling, share = None, None
         if self.episodes:
             rolling, share = rolling_100_episode_sharpe(np.array(self.episodes), self.episode_cycles)

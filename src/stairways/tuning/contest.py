@@ -85,7 +85,10 @@ def scripted_baselines(
     """
     entrants = {"all_hold": Entrant(all_hold(market)), "buy_and_hold": Entrant(buy_and_hold(market))}
     synthetic = dataset.synthetic
-    if synthetic is not None and synthetic.truth is not None and synthetic.truth.strength > 0:
+    # the oracle solves proportional costs and positions of both signs; elsewhere it is no bound
+    solvable = rules.costs.impact_bps == 0 and rules.costs.ticket_usd == 0 and not rules.long_only
+    planted = synthetic is not None and synthetic.truth is not None and synthetic.truth.strength > 0
+    if synthetic is not None and planted and solvable:
         from stairways.market.oracle import oracle_actions, solve_oracle
 
         solution = solve_oracle(

@@ -17,7 +17,7 @@ from stairways.evaluation.replay import TiltLoop
 from stairways.evaluation.verdicts import Group, Verdict
 from stairways.learning.warm_start import TOLERANCE, WarmStart, warm_start
 from stairways.trading.observation import observe
-from stairways.tuning.market_access import open_dataset
+from stairways.tuning.market_access import open_for
 from stairways.tuning.packing import refuse_seen, unpack_for
 from stairways.tuning.ranges import split_tune, with_sample_ranges
 from stairways.tuning.seeds import Stream, key, stream
@@ -76,7 +76,7 @@ def dry_run(
         raise ConfigError("a dry run needs --tune")
     gold = unpack_for(gold_folder, settings)
     refuse_seen(gold, ranges.tune, "tune")
-    dataset = open_dataset(settings, gold.regime)
+    dataset = open_for(gold, settings)
     split = split_tune(dataset.sessions, ranges.tune, settings)
     market = observe(dataset.sessions, dataset.table(gold.constants)).select(split.train)
     started = warm_start(

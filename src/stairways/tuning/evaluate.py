@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from stairways.control.actuators import TiltActuator
 from stairways.control.setpoints import SetPoints
+from stairways.control.tilt import Multipliers
 from stairways.errors import ArtifactError, ConfigError
 from stairways.evaluation.baselines import uniform
 from stairways.evaluation.evidence import GOLD, RANDOM, TILTED_GOLD, Evidence
+from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.gates import JUDGES, SKILL_NAMES, final_gate
-from stairways.evaluation.replay import Replay
-from stairways.evaluation.verdicts import GateResult
+from stairways.evaluation.replay import Replay, TiltLoop
+from stairways.evaluation.verdicts import GateResult, Group, Verdict
 from stairways.learning.drift import measure_drift
 from stairways.reporting.summary import describe_data, describe_range
 from stairways.trading.metrics import measure
@@ -30,7 +32,7 @@ from stairways.tuning.contest import (
     mean_hold_target,
     scripted_baselines,
 )
-from stairways.tuning.market_access import open_dataset
+from stairways.tuning.market_access import open_for
 from stairways.tuning.packing import Packed, unpack, unpack_for
 from stairways.tuning.ranges import span_of
 from stairways.tuning.run_folder import GOLD_FOLDER
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stairways.config import Settings
-    from stairways.evaluation.verdicts import Verdict
     from stairways.market.dataset import Dataset
     from stairways.trading.observation import ObservedMarket
 
@@ -84,7 +85,18 @@ def settings_base(folder: Path) -> dict[str, Any]:
         "trading": packed.rules.model_dump(mode="json"),
     }
     seed = packed.loaded.record.get("seed")
-    return base | ({"control": control} if control else {}) | ({"seed": seed} if seed is not None else {})
+    if packed.control is not None:
+        base |= {"control": control, "gate": _gate_base(packed.control.points.trades_per_session)}
+    return base | ({"seed": seed} if seed is not None else {})
+
+
+def _gate_base(trades_per_session: float) -> dict[str, Any]:
+    """Return a band around a set point that lies outside the default one."""
+    low, high = GateConfig().trades_band
+    if low <= trades_per_session <= high:
+        return {}
+    half = (high - low) / 2
+    return {"trades_band": [max(0.0, trades_per_session - half), trades_per_session + half]}
 
 
 def evaluate(
@@ -103,7 +115,7 @@ def evaluate(
     packed = unpack_for(folder, settings)
     if settings.ranges.sessions is None:
         raise ConfigError("--sessions FROM:TO is missing", remedy="name the session dates")
-    dataset = open_dataset(settings, packed.regime)
+    dataset = open_for(packed, settings)
     part = span_of(dataset.sessions, settings.ranges.sessions, "sessions")
     everything = observe(dataset.sessions, dataset.table(packed.constants))
     market = everything.select(part)
@@ -111,8 +123,9 @@ def evaluate(
     parent = _parent(packed, folder, gold)
     replays = _run(arena, packed, parent, dataset, everything, part)
     evidence = _evidence(replays, packed, parent, settings, market)
-    gate = _judge(evidence, settings)
-    record = _record(packed, replays, gate, evidence, settings, everything, part, dataset)
+    seen = _in_sample(packed, everything, part)
+    gate = _judge(evidence, packed, settings, seen)
+    record = _record(packed, replays, gate, evidence, settings, everything, part, dataset, seen)
     record["run"]["wall_seconds"] = (clock() - began).total_seconds()
     return Evaluation(packed, replays, gate, record)
 
@@ -155,8 +168,13 @@ def _run(
     tilted = {RANDOM: uniform(arena.market.n_symbols)}
     if parent is not None:
         tilted[TILTED_GOLD] = parent.program
+    saved = packed.loaded.record.get("baseline_multipliers", {})
     for name, program in tilted.items():
-        replays[name] = arena.run(calibrated_entrant(before, program, actuator, points))
+        if name in saved:
+            loop = TiltLoop(actuator, actuator.live, points, Multipliers(*saved[name]))
+            replays[name] = arena.run(Entrant(program, loop))
+        else:
+            replays[name] = arena.run(calibrated_entrant(before, program, actuator, points))
     return replays
 
 
@@ -213,21 +231,39 @@ def _rows(market: ObservedMarket) -> NDArray[np.float32]:
 
 
 def _in_sample(packed: Packed, everything: ObservedMarket, part: slice) -> int:
-    """Return how many of the judged sessions the artifact has seen before."""
+    """Return how many of the judged sessions the artifact has seen before, on the same bars."""
+    if everything.source != packed.artifact.data_source:
+        return 0
     dates = everything.dates[part].astype(object)
     return sum(any(seen.first <= date <= seen.last for seen in packed.seen) for date in dates)
 
 
-def _judge(evidence: Evidence, settings: Settings) -> GateResult:
+def _judge(evidence: Evidence, packed: Packed, settings: Settings, seen: int) -> GateResult:
+    """Judge an artifact; a candidate's drift is required, and so is the mode it is deployed in."""
     gate = settings.resolved_gate()
+    if packed.control is not None:
+        gate = gate.model_copy(update={"deployment_mode": packed.control.mode})
     names = [*JUDGED, *SKILL_NAMES]
-    if evidence.drift_ratio is not None:
+    candidate = packed.artifact.role == "candidate"
+    if candidate:
         names += ["parameter_drift", "tuning_adds"]
     verdicts: list[Verdict] = [JUDGES[name](evidence, gate) for name in names]
     # The mark that every later output of an artifact carries, whether skill is required or not.
     verdicts += [verdict for verdict in final_gate(evidence, gate).verdicts if verdict.name == SKILL_MARK]
-    required = JUDGED + (SKILL_NAMES if gate.require_skill else ())
-    if evidence.drift_ratio is not None:
+    ledger = evidence.ledger
+    verdicts.append(
+        Verdict(
+            name="out_of_sample",
+            group=Group.SAFETY,
+            passed=seen == 0,
+            observed=float(seen),
+            threshold="no session that the artifact has seen",
+            n=0 if ledger is None else len(ledger),
+            reason=f"{seen} of the judged sessions were seen in training or tuning",
+        )
+    )
+    required = (*JUDGED, "out_of_sample", *(SKILL_NAMES if gate.require_skill else ()))
+    if candidate:
         required += ("parameter_drift",)
     return GateResult(tuple(verdicts), required)
 
@@ -241,6 +277,7 @@ def _record(
     everything: ObservedMarket,
     part: slice,
     dataset: Dataset,
+    seen: int,
 ) -> dict[str, Any]:
     n_actions = packed.artifact.n_actions
     risk_free = settings.trading.risk_free_per_session
@@ -254,7 +291,8 @@ def _record(
         "data": {
             **describe_data(everything, part, dataset.quality),
             "ranges": {"sessions": describe_range(everything, part)},
-            "in_sample_sessions": _in_sample(packed, everything, part),
+            "in_sample_sessions": seen,
+            "made_on": packed.artifact.data_source,
         },
         "policy": {"role": role, **metrics[POLICY]},
         "gold": metrics[POLICY] if role == "gold" else metrics.get(GOLD),

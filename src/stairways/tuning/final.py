@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ class FinalJudgement:
         fills_digest: Digest of its every action, fill and NAV.
         cycle: Cycle it comes from.
         looks: How many looks these test sessions have now had.
+        look_key: What they are counted by in gate.db.
         controller_alert: Whether a multiplier stood at its bound for more than a session.
     """
 
@@ -68,6 +70,7 @@ class FinalJudgement:
     fills_digest: str
     cycle: int
     looks: int
+    look_key: str
     controller_alert: bool
 
     @property
@@ -116,7 +119,7 @@ def judge_finally(
     looks = database.count_look(
         LookRecord(
             run_id=run_id,
-            data_digest=market.data_digest,
+            data_digest=look_key(market),
             first_date=market.dates[0].item(),
             last_date=market.dates[-1].item(),
             artifact_digest=digest,
@@ -129,7 +132,8 @@ def judge_finally(
     entrants |= scripted_baselines(market, dataset, part, bench.settings.trading)
     arena = bench.arena(market, bench.decision_key)
     replays = arena.run_all(entrants)
-    replays |= baselines_at_equal_turnover(bench, arena, replays[CANDIDATE], gold_tilt)
+    matched = baselines_at_equal_turnover(bench, arena, replays[CANDIDATE], gold_tilt)
+    replays |= arena.run_all(matched)
     comparisons = compare(
         replays,
         CANDIDATE,
@@ -154,8 +158,12 @@ def judge_finally(
     gate = final_gate(evidence, bench.settings.resolved_gate())
     for verdict in gate.verdicts:
         log.event("GATE", "verdict.given", verdict=verdict.name, passed=verdict.passed, reason=verdict.reason)
-    verdicts = {"verdicts": [v.as_record() for v in gate.verdicts], "accepted": gate.passed}
-    write_artifact(folder / ARTIFACT_FOLDER, artifact, {**record, **verdicts}, replace=True)
+    judged = {
+        "verdicts": [v.as_record() for v in gate.verdicts],
+        "accepted": gate.passed,
+        "baseline_multipliers": {name: list(e.loop.start) for name, e in matched.items() if e.loop},
+    }
+    write_artifact(folder / ARTIFACT_FOLDER, artifact, {**record, **judged}, replace=True)
     return FinalJudgement(
         gate=gate,
         replays=replays,
@@ -166,8 +174,20 @@ def judge_finally(
         fills_digest=replays[CANDIDATE].digest,
         cycle=cycle,
         looks=looks,
+        look_key=look_key(market),
         controller_alert=alert,
     )
+
+
+def look_key(market: ObservedMarket) -> str:
+    """Return what looks are counted by: symbols, interval and kind of market.
+
+    It is not the digest of the bars: adding a session to a folder, or copying it, makes no test
+    session unseen again.
+    """
+    kind = market.source if market.source.startswith("SYNTHETIC") else "bars"
+    words = f"{','.join(sorted(market.symbols))}|{market.interval_minutes}|{kind}"
+    return hashlib.sha256(words.encode()).hexdigest()
 
 
 def candidate_entrant(bench: Bench, artifact: Artifact) -> Entrant:
@@ -179,7 +199,7 @@ def candidate_entrant(bench: Bench, artifact: Artifact) -> Entrant:
 
 def baselines_at_equal_turnover(
     bench: Bench, arena: Arena, candidate: Replay, gold_tilt: Multipliers | None
-) -> dict[str, Replay]:
+) -> dict[str, Entrant]:
     """Return the random policy and gold at the candidate's hold rate and turnover.
 
     Under the tilt the set points are the candidate's own; a candidate of the reward actuator is
@@ -194,4 +214,4 @@ def baselines_at_equal_turnover(
         gold = calibrated_entrant(before, bench.gold.program, actuator, points)
     else:
         gold = Entrant(bench.gold.program, TiltLoop(actuator, actuator.live, points, gold_tilt))
-    return {RANDOM: arena.run(random), TILTED_GOLD: arena.run(gold)}
+    return {RANDOM: random, TILTED_GOLD: gold}

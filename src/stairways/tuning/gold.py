@@ -232,8 +232,8 @@ class GoldTraining:
             if without >= gold.patience:
                 return best[1], f"no better held-out result in {without} looks in a row"
         if best is None:
-            return network.export_weights(), "all steps were taken"
-        return best[1], "all steps were taken"
+            return network.export_weights(), "all learning steps were taken"
+        return best[1], "all learning steps were taken"
 
     def _over_hold(
         self, spec: PolicySpec, weights: Weights, learning: ObservedMarket, held_out: ObservedMarket

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
-from stairways.config import Settings
+from typing import TYPE_CHECKING
+
+from stairways.config import MarketSettings, Settings
+from stairways.errors import ConfigError
 from stairways.market.dataset import Dataset, open_bars, open_sample
-from stairways.market.regime import RegimeConfig
+
+if TYPE_CHECKING:
+    from stairways.tuning.packing import Packed
 
 
-def open_dataset(settings: Settings, regime: RegimeConfig | None = None) -> Dataset:
-    """Load or generate the market of the settings, all of its sessions.
-
-    Args:
-        settings: Where bars come from.
-        regime: How the regime is made, where an artifact says so; otherwise the settings' own.
-    """
+def open_dataset(settings: Settings) -> Dataset:
+    """Load or generate the market of the settings, all of its sessions."""
     market = settings.market
-    chosen = regime or market.regime
     if market.bars is None:
-        return open_sample(market.sample, market.symbols, market.interval_minutes, regime=chosen)
+        return open_sample(market.sample, market.symbols, market.interval_minutes, regime=market.regime)
     return open_bars(
         market.bars,
         market.symbols,
         market.interval_minutes,
-        regime=chosen,
+        regime=market.regime,
         strict=market.strict,
         split_table=market.split_table,
     )
+
+
+def open_for(packed: Packed, settings: Settings) -> Dataset:
+    """Load or generate the market that an artifact shall be judged or tuned on.
+
+    Where the bars begin behind everything the artifact has seen, its saved regime state goes on, so
+    that a regime that was warm is not warmed up again.
+
+    Raises:
+        ConfigError: If the artifact was made on real bars and no bars were named: the default sample
+            would be a market that nobody asked for.
+    """
+    made_on = packed.artifact.data_source
+    unnamed = settings.market.bars is None and settings.market.sample == MarketSettings().sample
+    if unnamed and not made_on.startswith("SYNTHETIC"):
+        raise ConfigError(
+            f"--bars is missing: the artifact was made on {made_on}",
+            remedy="name the folder of the bars, or a sample market with its seed (planted:1)",
+        )
+    dataset = open_dataset(settings)
+    first = dataset.sessions.dates[0].item()
+    if all(seen.last < first for seen in packed.seen):
+        return dataset.going_on(packed.artifact.regime_state)
+    return dataset

@@ -20,6 +20,7 @@ from stairways.policies.spec import PolicySpec
 from stairways.registry.artifact import Artifact, LoadedArtifact, ensure_matches, read_artifact
 from stairways.trading.actions import action_meanings
 from stairways.trading.rules import TradingRules
+from stairways.tuning.run_folder import ARTIFACT_FOLDER
 
 if TYPE_CHECKING:
     from stairways.market.dataset import Dataset
@@ -164,6 +165,10 @@ def unpack(folder: Path) -> Packed:
     Raises:
         ArtifactError: If anything in it is damaged or unknown.
     """
+    if not (folder / "manifest.json").exists() and (folder / ARTIFACT_FOLDER / "manifest.json").exists():
+        raise ArtifactError(
+            "is a run folder, no artifact", where=str(folder), remedy=f"name {folder / ARTIFACT_FOLDER}"
+        )
     loaded = read_artifact(folder)
     artifact = loaded.artifact
     try:

@@ -27,7 +27,7 @@ from stairways.tuning.book import RunBook
 from stairways.tuning.contest import Entrant
 from stairways.tuning.cycle import Bench, CycleResult, run_cycle
 from stairways.tuning.final import FinalJudgement, judge_finally
-from stairways.tuning.market_access import open_dataset
+from stairways.tuning.market_access import open_for
 from stairways.tuning.packing import pack_candidate, refuse_seen, unpack_for
 from stairways.tuning.ranges import TuneSplit, span_of, split_tune, with_sample_ranges
 from stairways.tuning.run_folder import (
@@ -103,7 +103,7 @@ class TuneRun:
         self.gold = unpack_for(gold, self.settings)
         candidate_spec(self.gold.spec, self.settings.tune.regime)
         refuse_seen(self.gold, _range(ranges.tune), "tune")
-        self.dataset = open_dataset(self.settings, self.gold.regime)
+        self.dataset = open_for(self.gold, self.settings)
         self.split = split_tune(self.dataset.sessions, _range(ranges.tune), self.settings)
         self.test = span_of(self.dataset.sessions, _range(ranges.test), "test")
         self.table = self.dataset.table(self.gold.constants)
@@ -192,13 +192,15 @@ class TuneRun:
             clock=self.clock,
             progress=self.watcher.rollout,
         )
+        # the final gate refuses a candidate over the drift threshold, so it is no best to build on
+        sound = result.gate.passed and not result.drift.exceeded
         candidate = Best(
             cycle=cycle,
             returns=ReturnSeries.net(result.select.ledger),
             weights=result.weights,
             multipliers=result.multipliers,
             score_bps=float(result.select.ledger.returns_ratio.mean() * 1e4),
-            improved=result.improvement.improved and result.gate.passed,
+            improved=result.improvement.improved and sound,
         )
         action = self._act_on_drift(result, fallback)
         if candidate.improved:
@@ -206,7 +208,7 @@ class TuneRun:
         else:
             self.without_improvement += 1
         if fallback is None or action != ROLLBACK:
-            fallback = better_fallback(fallback, candidate, passed=result.gate.passed)
+            fallback = better_fallback(fallback, candidate, passed=sound)
         run_id = self._state["run_id"]
         self.book.note(database, run_id, result, improved=candidate.improved, drift_action=action)
         if not self.stopped and self._stop_early(cycle):
@@ -418,7 +420,8 @@ class TuneRun:
             "gold_digest": self.gold.digest,
             "cycle": chosen.cycle,
             "improved_on_gold": chosen.improved,
-            "steps": self.book.steps,
+            "steps": chosen.cycle * self.settings.tune.steps_per_cycle,
+            "run_steps": self.book.steps,
             "new_parameters": list(started.new_parameters),
             "versions": library_versions(),
         }
@@ -447,6 +450,7 @@ class TuneRun:
                 "command": "tune",
                 "seed": self.settings.seed,
                 "steps": self.book.steps,
+                "candidate_steps": judgement.cycle * self.settings.tune.steps_per_cycle,
                 "wall_seconds": self._wall_seconds(),
                 "digest": judgement.artifact_digest,
                 "weights_digest": judgement.weights_digest,
@@ -461,6 +465,7 @@ class TuneRun:
                 "config_digest": self.settings.digest,
                 "database": self._state["database"],
                 "looks": judgement.looks,
+                "look_key": judgement.look_key,
             },
         )
         self._write_reports(summary)
