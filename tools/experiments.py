@@ -269,6 +269,8 @@ def summarise(tunes: list[tuple[Job, dict[str, Any]]]) -> str:
     test = data["ranges"]["test"]
     net = [s["candidate"]["mean_net_bps"] for s in summaries]
     adds = [s["comparisons"]["tilted_gold"]["mean_difference_bps"] for s in summaries]
+    price = [s["baselines"]["tilted_gold"]["mean_net_bps"] - s["gold"]["mean_net_bps"] for s in summaries]
+    costs = [s["baselines"]["tilted_gold"]["costs_bps"] - s["gold"]["costs_bps"] for s in summaries]
     lines = [
         f"In band {band} of {len(tunes)}, skill proven in {skill} of {len(tunes)}; {test['n_sessions']} unseen "
         f"sessions {test['first']} to {test['last']}; {data['neutral_regime_ratio']:.1%} of their decisions "
@@ -280,6 +282,9 @@ def summarise(tunes: list[tuple[Job, dict[str, Any]]]) -> str:
         f"{max(net):+.2f}), tuning adds {sum(adds) / len(adds):+.2f} bp in the mean ({min(adds):+.2f} to "
         f"{max(adds):+.2f}). Runs share the unseen sessions, so their spread is that of tuning and of the "
         "numbers drawn for actions, not of markets.",
+        f"Price of the trade budget, gold at the candidate's hold rate and trades less gold as it is: "
+        f"{sum(price) / len(price):+.2f} bp net per session in the mean ({min(price):+.2f} to {max(price):+.2f}), "
+        f"of which costs {-sum(costs) / len(costs):+.2f} bp.",
         summaries[0]["control"]["preflight"]["text"][:1].upper()
         + summaries[0]["control"]["preflight"]["text"][1:]
         + ".",
