@@ -30,14 +30,7 @@ def check(
     from stairways.market.loading import load_bars
     from stairways.market.splits import SplitTable
 
-    overrides = options.market_overrides(
-        bars=bars,
-        sample=None,
-        symbols=symbols,
-        interval=interval,
-        strict=strict,
-        split_table=split_table,
-    )
+    overrides = options.market_overrides(bars, None, symbols, interval, strict, split_table)
     overrides |= options.call_overrides(json_output=as_json)
     settings = load_settings(config, overrides)
     market = settings.market

@@ -38,14 +38,7 @@ def dry_run(
     from stairways.reporting.terminal import Bands, TerminalWatcher, print_verdicts
     from stairways.tuning.dry_run import dry_run as run_dry
 
-    overrides = options.market_overrides(
-        bars=bars,
-        sample=sample,
-        symbols=symbols,
-        interval=interval,
-        strict=strict,
-        split_table=split_table,
-    )
+    overrides = options.market_overrides(bars, sample, symbols, interval, strict, split_table)
     overrides |= options.given(seed=seed)
     overrides |= options.call_overrides(gold=gold, json_output=as_json)
     if validate_warmstart is not None:

@@ -39,14 +39,7 @@ def evaluate(
     from stairways.tuning.evaluate import POLICY, settings_base
     from stairways.tuning.evaluate import evaluate as judge
 
-    overrides = options.market_overrides(
-        bars=bars,
-        sample=sample,
-        symbols=symbols,
-        interval=interval,
-        strict=strict,
-        split_table=split_table,
-    )
+    overrides = options.market_overrides(bars, sample, symbols, interval, strict, split_table)
     overrides |= options.given(seed=seed)
     overrides["ranges"] = options.given(sessions=sessions)
     overrides["control"] = options.given(mode=mode)

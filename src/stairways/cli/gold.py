@@ -44,14 +44,7 @@ def train(
     from stairways.reporting.terminal import TerminalWatcher, print_gold
     from stairways.tuning.gold import GoldTraining
 
-    overrides = options.market_overrides(
-        bars=bars,
-        sample=sample,
-        symbols=symbols,
-        interval=interval,
-        strict=strict,
-        split_table=split_table,
-    )
+    overrides = options.market_overrides(bars, sample, symbols, interval, strict, split_table)
     overrides |= options.given(seed=seed)
     overrides |= options.call_overrides(out=out)
     overrides["ranges"] = options.given(train=train, test=test)

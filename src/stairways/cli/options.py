@@ -42,13 +42,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tabl
 
 
 def market_overrides(
-    *,
     bars: Path | None,
     sample: str | None,
     symbols: str | None,
     interval: str | None,
-    strict: bool = False,
-    split_table: Path | None = None,
+    strict: bool,
+    split_table: Path | None,
 ) -> dict[str, Any]:
     """Return the market settings that were given on the command line.
 

@@ -55,14 +55,7 @@ def tune(
     from stairways.reporting.terminal import Bands, TerminalWatcher, print_outcome
     from stairways.tuning.run import TuneRun
 
-    overrides = options.market_overrides(
-        bars=bars,
-        sample=sample,
-        symbols=symbols,
-        interval=interval,
-        strict=strict,
-        split_table=split_table,
-    )
+    overrides = options.market_overrides(bars, sample, symbols, interval, strict, split_table)
     overrides |= options.given(seed=seed)
     overrides |= options.call_overrides(out=out, gold=gold, resume=resume, database=database)
     overrides["ranges"] = options.given(tune=tune, test=test)

@@ -24,6 +24,7 @@ from stairways.learning.ppo import (
     tilted_log_probabilities,
 )
 from stairways.learning.ppo_config import PPOConfig
+from stairways.learning.runtime import generator_of
 from stairways.learning.steering import Steering
 
 
@@ -106,8 +107,8 @@ class Trainer:
         self.config = config
         self.steering = steering
         acting, order = seed.spawn(2)
-        self._acting = _generator(acting)
-        self._order = _generator(order)
+        self._acting = generator_of(acting)
+        self._order = generator_of(order)
         self.update = PPOUpdate(network, config, self._order)
         self.steps = 0
         self._states = network.zero_states(pool.n_envs)
@@ -335,10 +336,6 @@ class _Tape:
             update=update,
             episodes=episodes,
         )
-
-
-def _generator(seed: np.random.SeedSequence) -> torch.Generator:
-    return torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
 
 
 def _part(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

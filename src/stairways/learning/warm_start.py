@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from stairways.errors import ArtifactError
 from stairways.learning.network import PolicyNetwork
+from stairways.learning.runtime import generator_of
 from stairways.policies.actor import forward_batch
 from stairways.policies.program import Weights, compile_program
 from stairways.policies.spec import PolicySpec, RegimeInput
@@ -76,7 +76,7 @@ def warm_start(
     """
     spec = candidate_spec(gold, regime)
     weight_seed, probe_seed = seed.spawn(2)
-    generator = torch.Generator().manual_seed(int(weight_seed.generate_state(1, np.uint64)[0] >> 1))
+    generator = generator_of(weight_seed)
     weights = PolicyNetwork(spec, generator).export_weights()
     new = tuple(sorted(set(weights) - set(gold_weights)))
     weights |= {name: np.array(value) for name, value in gold_weights.items()}

@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from stairways.control.actuators import RewardActuator, TiltActuator
 from stairways.control.dual_lane import DualLaneController
-from stairways.envs.pool import SessionPool
 from stairways.evaluation.replay import replay
 from stairways.evaluation.verdicts import Group, Verdict
+from stairways.learning.steering import NoSteering
 from stairways.policies.program import compile_program
 from stairways.tuning.preflight import Authority, hold_rate, tilt_authority, tilt_sign_test
 from stairways.tuning.seeds import Stream, key, stream
+from stairways.tuning.steer import Seeds, load_network, trainer_on
 
 if TYPE_CHECKING:
-    from stairways.config import Settings
     from stairways.learning.warm_start import WarmStart
     from stairways.tuning.cycle import Bench
     from stairways.tuning.run_folder import Watcher
@@ -88,7 +86,7 @@ def _reward_authority(
     chosen = key(settings.seed, Stream.AUTHORITY)
     base = actuator.base_hold_bonus_bps
     ends = [actuator.lowest * base, actuator.highest * base]
-    reached = [_hold_after(bench, started, settings, bonus, watcher) for bonus in ends]
+    reached = [_hold_after(bench, started, bonus, watcher) for bonus in ends]
     gold = replay(part, bench.gold.program, settings.trading, mode=settings.control.mode, run_seed=chosen)
     steps = settings.tune.cycles * settings.tune.steps_per_cycle
     return Authority(
@@ -105,31 +103,15 @@ def _reward_authority(
     )
 
 
-def _hold_after(
-    bench: Bench, started: WarmStart, settings: Settings, bonus_bps: float, watcher: Watcher
-) -> float:
-    import torch
-
-    from stairways.learning.network import PolicyNetwork
-    from stairways.learning.runtime import prepare_torch
-    from stairways.learning.steering import NoSteering
-    from stairways.learning.trainer import Trainer
-
-    prepare_torch()
-    network = PolicyNetwork(started.spec, torch.Generator().manual_seed(0))
-    network.load_weights(started.weights)
-    pool = SessionPool(
-        bench.train,
-        settings.trading,
-        settings.reward,
-        n_envs=settings.tune.ppo.n_envs,
-        seed=stream(settings.seed, Stream.AUTHORITY, 0),
-        staggered=started.spec.kind != "lstm",
-    )
-    seed: np.random.SeedSequence = stream(settings.seed, Stream.AUTHORITY, 1)
+def _hold_after(bench: Bench, started: WarmStart, bonus_bps: float, watcher: Watcher) -> float:
+    """Return the hold rate after the whole run's steps at a fixed bonus."""
+    settings = bench.settings
+    network = load_network(started.spec, started.weights)
+    seeds = Seeds(stream(settings.seed, Stream.AUTHORITY, 0), stream(settings.seed, Stream.AUTHORITY, 1))
+    steering = NoSteering(bonus_bps)
+    trainer = trainer_on(network, bench.train, settings, settings.tune.ppo, steering, seeds)
     steps = settings.tune.cycles * settings.tune.steps_per_cycle
     watcher.stage(f"authority at {bonus_bps:+g} bp", steps)
-    trainer = Trainer(network, pool, settings.tune.ppo, NoSteering(bonus_bps), seed)
     trainer.train(steps, progress=watcher.rollout)
     run = replay(
         bench.train.select(slice(0, AUTHORITY_SESSIONS)),

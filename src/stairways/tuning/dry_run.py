@@ -10,7 +10,6 @@ import numpy as np
 
 from stairways.control.actuators import TiltActuator
 from stairways.control.tilt import Multipliers
-from stairways.envs.pool import SessionPool
 from stairways.errors import ConfigError
 from stairways.evaluation.calibration import calibrate
 from stairways.evaluation.replay import TiltLoop
@@ -21,7 +20,7 @@ from stairways.tuning.market_access import open_for
 from stairways.tuning.packing import refuse_seen, unpack_for
 from stairways.tuning.ranges import split_tune, with_sample_ranges
 from stairways.tuning.seeds import Stream, key, stream
-from stairways.tuning.steer import make_steering
+from stairways.tuning.steer import Seeds, load_network, make_steering, trainer_on
 
 if TYPE_CHECKING:
     from stairways.config import Settings
@@ -113,21 +112,18 @@ def _train(
     start: Multipliers | None,
     watcher: Watcher,
 ) -> list[RolloutReport]:
-    import torch
-
-    from stairways.learning.network import PolicyNetwork
-    from stairways.learning.runtime import prepare_torch
-    from stairways.learning.trainer import Trainer
-
-    prepare_torch()
     dry = settings.dry_run
-    ppo = settings.tune.ppo.model_copy(update={"n_envs": dry.n_envs, "n_steps": dry.n_steps})
-    network = PolicyNetwork(started.spec, torch.Generator().manual_seed(0))
-    network.load_weights(started.weights)
-    seed = stream(settings.seed, Stream.ENVIRONMENTS)
-    pool = SessionPool(market, settings.trading, settings.reward, n_envs=dry.n_envs, seed=seed)
-    steering = make_steering(settings, market.full_session_decisions, start)
-    trainer = Trainer(network, pool, ppo, steering, stream(settings.seed, Stream.TRAINING))
+    seeds = Seeds(stream(settings.seed, Stream.ENVIRONMENTS), stream(settings.seed, Stream.TRAINING))
+    trainer = trainer_on(
+        load_network(started.spec, started.weights),
+        market,
+        settings,
+        settings.tune.ppo.model_copy(update={"n_envs": dry.n_envs, "n_steps": dry.n_steps}),
+        make_steering(settings, market.full_session_decisions, start),
+        seeds,
+        # so few steps hold whole sessions only if they start at the open
+        staggered=False,
+    )
     return trainer.train(dry.steps, progress=watcher.rollout)
 
 

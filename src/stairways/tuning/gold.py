@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from stairways.envs.pool import SessionPool
 from stairways.errors import ConfigError, StorageError, TrainingError
 from stairways.evaluation.verdicts import Group, Verdict
 from stairways.learning.schedules import Ramp
@@ -30,6 +27,7 @@ from stairways.tuning.market_access import open_dataset
 from stairways.tuning.packing import pack_gold
 from stairways.tuning.ranges import span_of, with_sample_ranges
 from stairways.tuning.seeds import Stream, key, stream
+from stairways.tuning.steer import Seeds, load_network, trainer_on
 from stairways.tuning.versions import library_versions
 
 if TYPE_CHECKING:
@@ -203,14 +201,12 @@ class GoldTraining:
         self, spec: PolicySpec, learning: ObservedMarket, held_out: ObservedMarket
     ) -> tuple[Weights, str]:
         """Run the learning stage and return the weights that did best on the held-out sessions."""
-        import torch
-
         from stairways.learning.network import PolicyNetwork
+        from stairways.learning.runtime import generator_of
         from stairways.learning.steering import NoSteering
 
         gold = self.settings.gold
-        seed = stream(self.settings.seed, Stream.WEIGHTS).generate_state(1, np.uint64)[0] >> 1
-        network = PolicyNetwork(spec, torch.Generator().manual_seed(int(seed)))
+        network = PolicyNetwork(spec, generator_of(stream(self.settings.seed, Stream.WEIGHTS)))
         trainer = self._trainer(network, learning, NoSteering(gold.hold_bonus_bps), gold.ppo, Stream.TRAINING)
         size, rollouts = gold.ppo.rollout_steps, gold.steps // gold.ppo.rollout_steps
         self.watcher.stage("gold learns", gold.steps)
@@ -243,15 +239,11 @@ class GoldTraining:
         Raises:
             TrainingError: If it does not within the looks allowed.
         """
-        import torch
-
-        from stairways.learning.network import PolicyNetwork
         from stairways.learning.over_hold import free_hold_bias_only
         from stairways.learning.steering import NoSteering
 
         gold = self.settings.gold
-        network = PolicyNetwork(spec, torch.Generator().manual_seed(0))
-        network.load_weights(weights)
+        network = load_network(spec, weights)
         free_hold_bias_only(network)
         steering = NoSteering(gold.over_hold_bonus_bps)
         ppo = gold.ppo.model_copy(
@@ -288,17 +280,9 @@ class GoldTraining:
     def _trainer(
         self, network: PolicyNetwork, market: ObservedMarket, steering: Any, ppo: Any, purpose: Stream
     ) -> Trainer:
-        from stairways.learning.trainer import Trainer
-
-        pool = SessionPool(
-            market,
-            self.settings.trading,
-            self.settings.reward,
-            n_envs=ppo.n_envs,
-            seed=stream(self.settings.seed, Stream.ENVIRONMENTS, int(purpose)),
-            staggered=network.spec.kind != "lstm",
-        )
-        return Trainer(network, pool, ppo, steering, stream(self.settings.seed, purpose))
+        environments = stream(self.settings.seed, Stream.ENVIRONMENTS, int(purpose))
+        seeds = Seeds(environments, stream(self.settings.seed, purpose))
+        return trainer_on(network, market, self.settings, ppo, steering, seeds)
 
     def _look(
         self,

@@ -152,7 +152,7 @@ class TuneRun:
         if not all(verdict.passed for verdict in found.verdicts):
             raise TrainingError("the sign self-test failed: the loop would push the wrong way")
         gold_tilt = bench.calibrated(self.gold.program, None)
-        trainer = make_trainer(bench, started, gold_tilt, self.settings)
+        trainer = make_trainer(bench, started, gold_tilt)
         best = self._gold_as_best(bench)
         fallback: Best | None = None
         first = 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from stairways.control.actuators import RewardActuator
 from stairways.control.tilt import Multipliers
@@ -12,38 +15,87 @@ from stairways.tuning.seeds import Stream, stream
 
 if TYPE_CHECKING:
     from stairways.config import Settings
+    from stairways.learning.network import PolicyNetwork
+    from stairways.learning.ppo_config import PPOConfig
     from stairways.learning.trainer import Trainer
     from stairways.learning.warm_start import WarmStart
+    from stairways.policies.program import Weights
+    from stairways.policies.spec import PolicySpec
+    from stairways.trading.observation import ObservedMarket
     from stairways.tuning.cycle import Bench
 
 
-def make_trainer(bench: Bench, started: WarmStart, start: Multipliers | None, settings: Settings) -> Trainer:
-    """Return the trainer of a warm-started candidate under the settings' controller."""
-    from stairways.learning.runtime import prepare_torch
+@dataclass(frozen=True)
+class Seeds:
+    """Where the random numbers of a training come from.
 
-    prepare_torch()
+    Attributes:
+        environments: Of the sessions that accounts draw.
+        training: Of actions and minibatches.
+    """
+
+    environments: np.random.SeedSequence
+    training: np.random.SeedSequence
+
+
+def load_network(spec: PolicySpec, weights: Weights) -> PolicyNetwork:
+    """Return a network with given weights, torch prepared."""
     import torch
 
     from stairways.learning.network import PolicyNetwork
+    from stairways.learning.runtime import prepare_torch
+
+    prepare_torch()
+    network = PolicyNetwork(spec, torch.Generator())
+    network.load_weights(weights)
+    return network
+
+
+def trainer_on(
+    network: PolicyNetwork,
+    market: ObservedMarket,
+    settings: Settings,
+    ppo: PPOConfig,
+    steering: Steering,
+    seeds: Seeds,
+    *,
+    staggered: bool | None = None,
+) -> Trainer:
+    """Return a trainer of a network on a market.
+
+    Args:
+        network: Policy and value.
+        market: Sessions to train on.
+        settings: Rules and reward.
+        ppo: The trainer's settings.
+        steering: The controller.
+        seeds: Where random numbers come from.
+        staggered: Whether accounts start at different times of day; by default they do unless the
+            policy is recurrent, whose sequences are whole sessions.
+    """
     from stairways.learning.trainer import Trainer
 
-    network = PolicyNetwork(started.spec, torch.Generator().manual_seed(0))
-    network.load_weights(started.weights)
-    recurrent = started.spec.kind == "lstm"
     pool = SessionPool(
-        bench.train,
+        market,
         settings.trading,
         settings.reward,
-        n_envs=settings.tune.ppo.n_envs,
-        seed=stream(settings.seed, Stream.ENVIRONMENTS),
-        staggered=not recurrent,
+        n_envs=ppo.n_envs,
+        seed=seeds.environments,
+        staggered=network.spec.kind != "lstm" if staggered is None else staggered,
     )
-    return Trainer(
-        network,
-        pool,
+    return Trainer(network, pool, ppo, steering, seeds.training)
+
+
+def make_trainer(bench: Bench, started: WarmStart, start: Multipliers | None) -> Trainer:
+    """Return the trainer of a warm-started candidate under the settings' controller."""
+    settings = bench.settings
+    return trainer_on(
+        load_network(started.spec, started.weights),
+        bench.train,
+        settings,
         settings.tune.ppo,
         make_steering(settings, bench.train.full_session_decisions, start),
-        stream(settings.seed, Stream.TRAINING),
+        Seeds(stream(settings.seed, Stream.ENVIRONMENTS), stream(settings.seed, Stream.TRAINING)),
     )
 
 
