@@ -35,7 +35,7 @@ def dry_run(
     """Check warm start, episodes, reward, controller and regime in a short run."""
     from rich.console import Console
 
-    from stairways.reporting.terminal import Bands, TerminalWatcher, print_verdicts
+    from stairways.reporting.terminal import Bands, TerminalWatcher, print_data, print_verdicts
     from stairways.tuning.dry_run import dry_run as run_dry
 
     overrides = options.market_overrides(bars, sample, symbols, interval, strict, split_table)
@@ -60,5 +60,6 @@ def dry_run(
 
         typer.echo(json.dumps(outcome.as_record(), indent=2, allow_nan=False))
     else:
-        print_verdicts(console, outcome.as_record()["verdicts"])
+        print_verdicts(console, outcome.verdicts)
+        print_data(console, outcome.as_record()["data"])
     return 0 if outcome.passed else 1

@@ -276,7 +276,7 @@ def print_outcome(console: Console, summary: Mapping[str, Any], folder: Path | N
     console.print()
     _print_table(console, _policy_table(summary))
     console.print()
-    _print_data(console, summary["data"])
+    print_data(console, summary["data"])
     console.print()
     console.print(Text(said.sentence, style=f"bold {STYLES[said.tone]}"))
     for name, reason in said.failed:
@@ -302,7 +302,7 @@ def print_evaluation(console: Console, record: Mapping[str, Any]) -> None:
     console.print()
     _print_table(console, _policy_table(shown, "judged" if seen else "unseen"))
     console.print()
-    _print_data(console, data)
+    print_data(console, data)
     if data["made_on"] != data["source"]:
         console.print(Text(f"The artifact was made on other bars: {data['made_on']}", style="yellow"))
     if seen:
@@ -320,7 +320,8 @@ def print_evaluation(console: Console, record: Mapping[str, Any]) -> None:
         console.print(Text(f"  {name}: {reason}"))
 
 
-def _print_data(console: Console, data: Mapping[str, Any]) -> None:
+def print_data(console: Console, data: Mapping[str, Any]) -> None:
+    """Print where the bars came from, SYNTHETIC in so many words, and how much was decided at neutral."""
     from rich.text import Text
 
     kind = "SYNTHETIC bars" if data["synthetic"] else "Bars"

@@ -38,11 +38,13 @@ class DryRunOutcome:
         verdicts: One per question.
         steps: Transitions taken.
         source: Where the bars came from.
+        neutral_regime_ratio: Share of decisions while the regime was warming up.
     """
 
     verdicts: tuple[Verdict, ...]
     steps: int
     source: str
+    neutral_regime_ratio: float
 
     @property
     def passed(self) -> bool:
@@ -52,7 +54,11 @@ class DryRunOutcome:
     def as_record(self) -> dict[str, Any]:
         """Return the outcome as plain JSON types."""
         return {
-            "data": {"source": self.source, "synthetic": self.source.startswith("SYNTHETIC")},
+            "data": {
+                "source": self.source,
+                "synthetic": self.source.startswith("SYNTHETIC"),
+                "neutral_regime_ratio": self.neutral_regime_ratio,
+            },
             "verdicts": [verdict.as_record() for verdict in self.verdicts],
             "run": {"command": "dry-run", "steps": self.steps, "accepted": self.passed},
         }
@@ -91,7 +97,7 @@ def dry_run(
         _controller_verdict(reports, settings),
         _regime_verdict(reports, market),
     )
-    return DryRunOutcome(verdicts, reports[-1].steps, market.source)
+    return DryRunOutcome(verdicts, reports[-1].steps, market.source, market.neutral_share_ratio)
 
 
 def _calibrated(settings: Settings, gold: Packed, market: ObservedMarket) -> Multipliers | None:
