@@ -15,7 +15,7 @@ from stairways.evaluation.evidence import Evidence
 from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.safety import integrity, intraday_drawdown, parameter_drift, shadow_replay
 from stairways.evaluation.skill import beats_all_hold, beats_gold, beats_random, tuning_adds
-from stairways.evaluation.verdicts import GateResult, Group, Verdict
+from stairways.evaluation.verdicts import SKILL_MARK, GateResult, Group, Verdict
 
 __all__ = [
     "CYCLE_NAMES",
@@ -72,7 +72,7 @@ def _skill_proven(verdicts: tuple[Verdict, ...], config: GateConfig) -> Verdict:
     rule = "required" if config.require_skill else "not required"
     lacking = ", ".join(verdict.name for verdict in proofs if not verdict.passed)
     return Verdict(
-        name="skill_proven",
+        name=SKILL_MARK,
         group=Group.INFORMATION,
         passed=proven,
         observed=float(n_passed),
@@ -104,5 +104,4 @@ def cycle_gate(evidence: Evidence, config: GateConfig) -> GateResult:
 
 def accepted_without_skill(result: GateResult) -> bool:
     """Tell whether a gate passed a candidate whose skill is not proven."""
-    proven = any(verdict.name == "skill_proven" and verdict.passed for verdict in result.verdicts)
-    return result.passed and not proven
+    return result.passed and not result.skill_proven

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+SKILL_MARK = "skill_proven"
+"""The verdict that every later output of a candidate shows, whether skill is required or not."""
+
 
 class Group(StrEnum):
     """What a verdict speaks of; a gate passes when every required group does."""
@@ -72,6 +75,11 @@ class GateResult:
         """Whether every required verdict is there and passed."""
         by_name = {verdict.name: verdict for verdict in self.verdicts}
         return bool(self.required) and all(name in by_name and by_name[name].passed for name in self.required)
+
+    @property
+    def skill_proven(self) -> bool:
+        """Whether the mark of proven skill was given and passed."""
+        return any(verdict.name == SKILL_MARK and verdict.passed for verdict in self.verdicts)
 
     def failures(self) -> tuple[str, ...]:
         """Names of required verdicts that are missing or did not pass, in order."""

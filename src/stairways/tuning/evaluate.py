@@ -15,9 +15,9 @@ from stairways.errors import ArtifactError, ConfigError
 from stairways.evaluation.baselines import uniform
 from stairways.evaluation.evidence import GOLD, RANDOM, TILTED_GOLD, Evidence
 from stairways.evaluation.gate_config import GateConfig
-from stairways.evaluation.gates import JUDGES, SKILL_NAMES, final_gate
+from stairways.evaluation.gates import SKILL_NAMES, final_gate
 from stairways.evaluation.replay import Replay, TiltLoop
-from stairways.evaluation.verdicts import GateResult, Group, Verdict
+from stairways.evaluation.verdicts import SKILL_MARK, GateResult, Group, Verdict
 from stairways.learning.drift import measure_drift
 from stairways.reporting.summary import describe_data, describe_range
 from stairways.trading.metrics import measure
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 CALIBRATION_SESSIONS = 240
 LEAST_CALIBRATION_SESSIONS = 20
 POLICY = "policy"
-SKILL_MARK = "skill_proven"
 JUDGED = ("hold_rate", "trades_per_session", "session_trades_band", "intraday_drawdown")
 
 
@@ -247,9 +246,8 @@ def _judge(evidence: Evidence, packed: Packed, settings: Settings, seen: int) ->
     candidate = packed.artifact.role == "candidate"
     if candidate:
         names += ["parameter_drift", "tuning_adds"]
-    verdicts: list[Verdict] = [JUDGES[name](evidence, gate) for name in names]
-    # The mark that every later output of an artifact carries, whether skill is required or not.
-    verdicts += [verdict for verdict in final_gate(evidence, gate).verdicts if verdict.name == SKILL_MARK]
+    given = {verdict.name: verdict for verdict in final_gate(evidence, gate).verdicts}
+    verdicts = [given[name] for name in (*names, SKILL_MARK)]
     ledger = evidence.ledger
     verdicts.append(
         Verdict(
@@ -285,7 +283,6 @@ def _record(
         name: measure(run.ledger, n_actions=n_actions, risk_free_per_session=risk_free).as_record()
         for name, run in replays.items()
     }
-    proven = any(v.name == SKILL_MARK and v.passed for v in gate.verdicts)
     role = packed.artifact.role
     record: dict[str, Any] = {
         "data": {
@@ -309,7 +306,7 @@ def _record(
             "weights_digest": packed.artifact.weights_digest,
             "fills_digest": replays[POLICY].digest,
             "accepted": gate.passed,
-            "skill_proven": proven,
+            "skill_proven": gate.skill_proven,
         },
     }
     return record

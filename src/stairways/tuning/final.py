@@ -73,11 +73,6 @@ class FinalJudgement:
     look_key: str
     controller_alert: bool
 
-    @property
-    def skill_proven(self) -> bool:
-        """Whether the candidate beat gold, random at equal turnover and all-hold."""
-        return any(v.name == "skill_proven" and v.passed for v in self.gate.verdicts)
-
 
 def judge_finally(
     *,

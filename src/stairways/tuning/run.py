@@ -457,7 +457,7 @@ class TuneRun:
                 "fills_digest": judgement.fills_digest,
                 "gold_digest": self.gold.digest,
                 "accepted": judgement.gate.passed,
-                "skill_proven": judgement.skill_proven,
+                "skill_proven": judgement.gate.skill_proven,
                 "cycle": judgement.cycle,
                 "stopped": self.stopped or "all cycles were run",
                 "resumed": self.resume,
