@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from summaries import cycle, dates, series, summary
 
 from stairways.reporting import pictures as drawn
-from stairways.reporting.pictures import PALETTE, all_pictures, readme_picture
+from stairways.reporting.drawing import PALETTE
+from stairways.reporting.pictures import all_pictures, readme_picture
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +155,8 @@ def test_dates_are_named_as_coarsely_as_fits(n_sessions, first):
 def test_spread_of_sessions_is_drawn_between_its_quantiles():
     made = summary(n_cycles=1)
     made["cycles"] = [cycle(1, n_select=5)]
-    figure = drawn._figure(400.0, 300.0)
-    axes = drawn._axes(figure, (40, 40, 300, 200))
+    figure = drawn.blank_figure(400.0, 300.0)
+    axes = drawn.add_axes(figure, (40, 40, 300, 200))
     drawn.draw_behaviour(axes, made, drawn.trades_behaviour(made))
     sessions = np.array(made["cycles"][0]["trades_by_session"])
     wanted = np.quantile(sessions, [0.05, 0.95])

@@ -83,7 +83,8 @@ def summary_page(summary: dict[str, Any]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    from stairways.reporting.pictures import PALETTE, all_pictures
+    from stairways.reporting.drawing import PALETTE
+    from stairways.reporting.pictures import all_pictures
 
     pictures = {picture.name: picture for picture in all_pictures(summary)}
     environment = Environment(
@@ -316,7 +317,7 @@ def _between(interval: Sequence[float] | None, digits: int, *, scale: float = 1.
 
 
 def _policies(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    from stairways.reporting.pictures import PALETTE
+    from stairways.reporting.drawing import PALETTE
 
     rows = []
     for name, metrics in named_policies(summary).items():

@@ -7,33 +7,20 @@ and a dark page. Equal input gives equal bytes: no date, no random identifier, n
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stairways.reporting.drawing import PALETTE, add_axes, blank_figure, inline_svg, styled
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Role -> (light, dark). Hues after Okabe and Ito (2008), darkened to carry text; every policy also has
-# its own dash and its own label, so that no reading rests on colour.
-PALETTE: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "ink": ("#1b2430", "#e7eaef"), "muted": ("#586272", "#9ca6b4"), "grid": ("#e4e7eb", "#2b323c"),
-        "paper": ("#ffffff", "#181d25"), "band": ("#37835a", "#5fbf86"),
-        "candidate": ("#0069a6", "#5ab8f0"), "gold": ("#966600", "#eab948"),
-        "tilted_gold": ("#c85200", "#ff9550"), "random": ("#a0497f", "#e59bc8"),
-        "all_hold": ("#6d7683", "#8b95a4"), "buy_and_hold": ("#007a5c", "#40cba3"),
-        "oracle": ("#5a45b0", "#ab9cf5"),
-    }
-)  # fmt: skip
 POLICIES = ("candidate", "gold", "tilted_gold", "random", "all_hold", "buy_and_hold", "oracle")
 REWARD_COLOURS = (*POLICIES, "ink")
 DASHES: Mapping[str, Any] = MappingProxyType(
@@ -48,17 +35,6 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 # Sizes in points: half of the page's width, all of it, and all of a telephone's.
 PANEL, WIDE, NARROW = (440.0, 270.0), (920.0, 420.0), (430.0, 480.0)
 BESIDE = ("axes fraction", "data")
-STYLE: Mapping[Any, Any] = MappingProxyType(
-    {
-        "svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": 10.5, "text.parse_math": False,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "axes.axisbelow": True,
-        "axes.edgecolor": PALETTE["muted"][0], "axes.labelcolor": PALETTE["muted"][0],
-        "axes.titlecolor": PALETTE["ink"][0], "text.color": PALETTE["ink"][0], "axes.facecolor": "none",
-        "xtick.color": PALETTE["muted"][0], "ytick.color": PALETTE["muted"][0], "figure.facecolor": "none",
-        "xtick.major.size": 3.0, "ytick.major.size": 0.0, "lines.solid_capstyle": "round",
-        "grid.color": PALETTE["grid"][0], "grid.linewidth": 0.8,
-    }
-)  # fmt: skip
 NO_CYCLE = "no cycle was run"
 README_TITLES = (
     "Hold rate over the cycles, % of decisions", "Trades per session over the cycles",
@@ -134,12 +110,12 @@ def readme_picture(summary: Mapping[str, Any]) -> bytes:
     """Draw hold rate, trades, equity and comparisons of a run as one PNG."""
     market = "SYNTHETIC market" if summary["data"]["synthetic"] else str(summary["data"]["source"])
     title = f"{market}, {summary['candidate']['n_sessions']:,} unseen sessions"
-    with _styled("readme"):
-        figure = _figure(1000.0, 640.0)
+    with styled("readme"):
+        figure = blank_figure(1000.0, 640.0)
         figure.set_facecolor(_light("paper"))
         figure.text(0.064, 0.962, title, fontsize=13, fontweight="bold")
-        hold, trades = _axes(figure, (64, 348, 352, 228)), _axes(figure, (568, 348, 352, 228))
-        equity, pairs = _axes(figure, (64, 48, 310, 228)), _axes(figure, (650, 48, 302, 228))
+        hold, trades = add_axes(figure, (64, 348, 352, 228)), add_axes(figure, (568, 348, 352, 228))
+        equity, pairs = add_axes(figure, (64, 48, 310, 228)), add_axes(figure, (650, 48, 302, 228))
         draw_behaviour(hold, summary, hold_behaviour(summary))
         draw_behaviour(trades, summary, trades_behaviour(summary))
         draw_equity(equity, summary["series"]["test"])
@@ -256,7 +232,7 @@ def draw_comparisons(axes: Axes, comparisons: Mapping[str, Any]) -> None:
 
 def _panel(name: str, title: str, caption: str, missing: str, draw: Callable[[Figure], None]) -> Picture:
     """Return a picture of half the page's width, or the reason why there is none."""
-    svg = "" if missing else _svg(name, title, PANEL, draw)
+    svg = "" if missing else inline_svg(name, title, PANEL, draw)
     return Picture(name, title, caption, svg=svg, missing=missing)
 
 
@@ -264,7 +240,7 @@ def _over_cycles(
     summary: Mapping[str, Any], name: str, title: str, behaviour: Callable[[Mapping[str, Any]], Behaviour]
 ) -> Picture:
     def draw(figure: Figure) -> None:
-        axes = _axes(figure, (40, 36, PANEL[0] - 106, PANEL[1] - 64))
+        axes = add_axes(figure, (40, 36, PANEL[0] - 106, PANEL[1] - 64))
         draw_behaviour(axes, summary, behaviour(summary))
         _unit(axes, behaviour(summary).unit)
 
@@ -287,13 +263,13 @@ def _equity(summary: Mapping[str, Any]) -> Picture:
     def draw(figure: Figure, right: float) -> None:
         width, height = 72 * figure.get_size_inches()
         inner = width - 56 - right
-        top = _axes(figure, (56, 148, inner, height - 162))
+        top = add_axes(figure, (56, 148, inner, height - 162))
         draw_equity(top, series)
         top.tick_params(axis="x", labelbottom=False)
-        draw_drawdown(_axes(figure, (56, 26, inner, 98)), series)
+        draw_drawdown(add_axes(figure, (56, 26, inner, 98)), series)
 
-    wide = _svg("equity", title, WIDE, lambda figure: draw(figure, 160))
-    narrow = _svg("equity-narrow", title, NARROW, lambda figure: draw(figure, 148))
+    wide = inline_svg("equity", title, WIDE, lambda figure: draw(figure, 160))
+    narrow = inline_svg("equity-narrow", title, NARROW, lambda figure: draw(figure, 148))
     return Picture("equity", title, caption, svg=wide, narrow_svg=narrow)
 
 
@@ -306,7 +282,7 @@ def _comparisons(summary: Mapping[str, Any]) -> Picture:
     )
 
     def draw(figure: Figure) -> None:
-        axes = _axes(figure, (104, 38, PANEL[0] - 118, PANEL[1] - 48))
+        axes = add_axes(figure, (104, 38, PANEL[0] - 118, PANEL[1] - 48))
         draw_comparisons(axes, pairs)
         axes.set_xlabel("bp of NAV per session", fontsize=10)
 
@@ -325,7 +301,7 @@ def _multipliers(summary: Mapping[str, Any]) -> Picture:
     )
 
     def draw(figure: Figure) -> None:
-        axes = _axes(figure, (40, 36, PANEL[0] - 114, PANEL[1] - 64))
+        axes = add_axes(figure, (40, 36, PANEL[0] - 114, PANEL[1] - 64))
         _draw_multipliers(axes, summary, tilted=tilted)
         _unit(axes, "logits" if tilted else "bp per hold decision")
 
@@ -362,7 +338,7 @@ def _reward_shares(summary: Mapping[str, Any]) -> Picture:
     missing = "" if names else "this summary does not record the shares of the reward terms"
 
     def draw(figure: Figure) -> None:
-        axes = _axes(figure, (40, 36, PANEL[0] - 164, PANEL[1] - 64))
+        axes = add_axes(figure, (40, 36, PANEL[0] - 164, PANEL[1] - 64))
         _draw_reward_shares(axes, shares, names)
         axes.set_xticks(kept := _kept(len(cycles), 12), [str(cycles[i]["cycle"]) for i in kept])
         axes.set_xlabel("cycle", fontsize=10)
@@ -392,7 +368,7 @@ def _regime(summary: Mapping[str, Any]) -> Picture:
     regime = (summary.get("series") or {}).get("regime_score") or {}
 
     def draw(figure: Figure) -> None:
-        axes = _axes(figure, (40, 26, PANEL[0] - 54, PANEL[1] - 52))
+        axes = add_axes(figure, (40, 26, PANEL[0] - 54, PANEL[1] - 52))
         at = np.arange(len(regime["mean"]))
         axes.fill_between(at, regime["low"], regime["high"], color=_light("candidate"), alpha=0.22, lw=0)
         axes.plot(at, regime["mean"], "o-" if len(at) < 3 else "-", color=_light("candidate"), lw=0.9)
@@ -542,59 +518,3 @@ def _unit(axes: Axes, words: str) -> None:
 
 def _light(role: str) -> str:
     return PALETTE[role][0]
-
-
-def _figure(width_points: float, height_points: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width_points / 72.0, height_points / 72.0), dpi=72)
-
-
-def _axes(figure: Figure, box_points: tuple[float, float, float, float]) -> Axes:
-    """Return axes at (left, bottom, width, height)."""
-    box = np.array(box_points) / np.tile(72 * figure.get_size_inches(), 2)
-    return figure.add_axes((box[0], box[1], box[2], box[3]))
-
-
-@contextmanager
-def _styled(salt: str) -> Iterator[None]:
-    """Draw under the house style, whatever the user's own settings of matplotlib are."""
-    import matplotlib as mpl
-
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update({**STYLE, "svg.hashsalt": salt})
-        yield
-
-
-def _svg(name: str, title: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> str:
-    with _styled(name):
-        figure = _figure(*size)
-        draw(figure)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return _inlined(buffer.getvalue(), name, title)
-
-
-def _inlined(text: str, name: str, title: str) -> str:
-    """Make a stand-alone SVG fit to stand in a page beside others.
-
-    Identifiers become unique to the picture, colours CSS variables; coordinates keep two decimals.
-    """
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = text.replace("url(#", f"url(#{name}-").replace('href="#', f'href="#{name}-')
-    text = re.sub(r'(?<= d=")[^"]*', _rounded, text)
-    head = f'role="img" aria-label="{escape(title)}"'
-    text = re.sub(r'<svg[^>]*(viewBox="[^"]*")[^>]*>', lambda box: f"<svg {box[1]} {head}>", text, count=1)
-    for role, (light, _) in PALETTE.items():
-        text = text.replace(light, f"var(--p-{role.replace('_', '-')},{light})")
-    return re.sub(r"\n\s*", "\n", text).strip()
-
-
-def _rounded(path: re.Match[str]) -> str:
-    short = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", path[0])
-    return " ".join(short.split())
