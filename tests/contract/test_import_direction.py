@@ -30,6 +30,10 @@ BELOW = {
         "errors", "config", "market", "trading", "control", "envs", "policies", "learning", "evaluation",
         "registry", "reporting",
     },
+    "proof": {
+        "errors", "config", "market", "trading", "control", "envs", "policies", "learning", "evaluation",
+        "registry", "reporting", "tuning",
+    },
 }  # fmt: skip
 """What each room may import; ``cli`` may import everything, and nothing imports ``cli``."""
 

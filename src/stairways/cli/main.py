@@ -9,7 +9,7 @@ import sys
 import typer
 
 from stairways import __version__
-from stairways.cli import bars, dry_run, evaluate, gold, tune
+from stairways.cli import bars, dry_run, evaluate, gold, prove, tune
 from stairways.compiled_cache import use_own_cache
 
 PASSED, REFUSED, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 130, 141
@@ -27,6 +27,7 @@ app.add_typer(gold.app, name="gold")
 app.command("dry-run")(dry_run.dry_run)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
+app.command("prove")(prove.prove)
 
 
 @app.callback(invoke_without_command=True)
