@@ -10,6 +10,7 @@ from workbench import FAST, json_of, merged, write_yaml
 
 from stairways.evaluation.bootstrap import ReturnSeries
 from stairways.registry.artifact import read_artifact
+from stairways.tuning import cycle as cycle_module
 from stairways.tuning import run as run_module
 from stairways.tuning.best import Best
 from stairways.tuning.run import TuneRun
@@ -49,8 +50,15 @@ class TestEarlyStop:
         assert ("run.stopped_early" in log) == (expected < 4)
         assert ("early stop" in summary["run"]["stopped"]) == (expected < 4)
 
-    def test_an_improvement_starts_the_count_anew(self, tuned_with):
-        """With seed 7 the second cycle is better: one without before it and one behind never make two."""
+    def test_an_improvement_starts_the_count_anew(self, tuned_with, monkeypatch):
+        """The second cycle is made the better one: one without before it and one behind never make two."""
+        assess, judged = cycle_module.assess_improvement, []
+
+        def second_is_better(*arguments, **named):
+            judged.append(assess(*arguments, **named))
+            return replace(judged[-1], improved=len(judged) == 2)
+
+        monkeypatch.setattr(cycle_module, "assess_improvement", second_is_better)
         _, summary, _ = tuned_with({"cycles": 3, "early_stop_cycles": 2, "min_cycles": 1})
         assert [cycle["improved"] for cycle in summary["cycles"]] == [False, True, False]
         assert summary["run"]["cycle"] == 2

@@ -109,7 +109,8 @@ class TestLog:
         assert all(re.fullmatch(pattern, line) for line in lines)
         words = [line.split()[1] for line in lines if re.search("(CYCLE|SHADOW|GATE)", line)]
         assert words.count("SHADOW") == 3
-        assert words.count("CYCLE") == 6
+        stopped_early = sum("run.stopped_early" in line for line in lines)
+        assert words.count("CYCLE") == 6 + stopped_early
         assert words.count("GATE") >= 3 + 12
 
     def test_the_learning_rate_is_logged_and_above_zero(self, tuned):

@@ -123,8 +123,7 @@ class Transitions:
             values=torch.from_numpy(self.values),
             advantages=torch.from_numpy(advantages),
             returns=torch.from_numpy(advantages + self.values),
-            offsets=None,
-            floor=0.0,
+            tilting=None,
             starts=self.starts,
             states=states,
         )

@@ -111,7 +111,7 @@ def test_the_bonus_follows_the_plans_listing() -> None:
         wanted = base * (1 + 0.25 * error * (1 + 0.3 * score) + slow_adjustment)
         assert steering.hold_bonus_bps() == pytest.approx(np.clip(wanted, 0.0, 2 * base), rel=1e-12)
         assert steering.offsets(np.zeros(N_ENVS, np.int64), score) is None
-        assert steering.floor() is None
+        assert steering.form() is None
 
 
 def test_a_window_shorter_than_the_pool_measures_one_vector_step() -> None:

@@ -17,11 +17,12 @@ from stairways.control.setpoints import SetPoints
 from stairways.control.tilt import Multipliers
 from stairways.errors import ConfigError, TrainingError
 from stairways.learning.network import PolicyNetwork
-from stairways.learning.ppo import Rollout, Tilting, UpdateReport, tilted_log_probabilities
+from stairways.learning.ppo import Rollout, TiltForm, Tilting, UpdateReport, tilted_log_probabilities
 from stairways.learning.ppo_config import PPOConfig
 from stairways.learning.schedules import Ramp
 from stairways.learning.steering import RewardSteering, Steering
 from stairways.learning.trainer import Trainer
+from stairways.policies.actor import log_probabilities, tilt
 from stairways.policies.spec import PolicySpec
 from stairways.trading.actions import hold_action, order_table
 from stairways.trading.observation import ObservedMarket
@@ -80,20 +81,23 @@ def test_first_ratio_is_one_while_the_multipliers_move(
     rollout, report = rollout_of(trainer, monkeypatch)
 
     assert spec.kind == "mlp" or not rollout.starts[0].any(), "it must begin in the middle of sessions"
-    assert rollout.offsets is not None
-    held = rollout.offsets[..., 4].mean(1)
+    assert rollout.tilting is not None
+    offsets, form = rollout.tilting.offsets, rollout.tilting.form
+    held = offsets[..., 4].mean(1)
     assert len(held.unique()) == len(held), "the multipliers must move at every vector step"
-    exact = ratios(network, rollout, Tilting(rollout.offsets, rollout.floor))
+    exact = ratios(network, rollout, rollout.tilting)
     assert float((exact - 1).abs().max()) <= 1e-6
     assert report.clipped_share == 0.0
     assert abs(report.approximate_kl) <= 1e-6
     # without the stored tilt, with another floor or with one tilt for the whole rollout, it is not
     untilted = ratios(network, rollout, None)
-    frozen = ratios(network, rollout, Tilting(rollout.offsets[:1].expand_as(rollout.offsets), rollout.floor))
-    deeper = ratios(network, rollout, Tilting(rollout.offsets, -20.0))
+    frozen = ratios(network, rollout, rollout.tilting._replace(offsets=offsets[:1].expand_as(offsets)))
+    deeper = ratios(network, rollout, rollout.tilting._replace(form=form._replace(floor=-20.0)))
+    plain = ratios(network, rollout, rollout.tilting._replace(form=form._replace(coupling=1.0)))
     assert float((untilted - 1).abs().max()) > 0.5
     assert float((deeper - 1).abs().max()) > 0.01
     assert float((frozen - 1).abs().max()) > 0.1
+    assert float((plain - 1).abs().max()) > 0.01
 
 
 def test_tilt_in_torch_equals_the_formula_in_numpy() -> None:
@@ -108,8 +112,29 @@ def test_tilt_in_torch_equals_the_formula_in_numpy() -> None:
     wanted = np.maximum(probabilities, np.exp(floor)) * np.exp(offsets)
     wanted /= wanted.sum(1, keepdims=True)
 
-    found = tilted_log_probabilities(torch.from_numpy(logits), Tilting(torch.from_numpy(offsets), floor))
+    stays = torch.from_numpy(order_table(2)[positions] == 0)
+    tilting = Tilting(torch.from_numpy(offsets), stays, TiltForm(floor))
+    found = tilted_log_probabilities(torch.from_numpy(logits), tilting)
     np.testing.assert_allclose(found.exp(), wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("coupling", [0.0, 0.1, 1.0])
+def test_tilt_in_torch_equals_the_actors(coupling: float) -> None:
+    rng = np.random.default_rng(3)
+    logits, floor, anchor = rng.normal(0, 4, (50, 9)).astype(np.float32), -8.0, -1.7
+    orders = order_table(2)[rng.integers(9, size=50)]
+    offsets = (-0.4 * orders).astype(np.float32)
+    offsets[:, hold_action(2)] += np.float32(2.1)
+    tilting = Tilting(
+        torch.from_numpy(offsets), torch.from_numpy(orders == 0), TiltForm(floor, coupling, anchor)
+    )
+    found = tilted_log_probabilities(torch.from_numpy(logits), tilting).exp().numpy()
+    scores = np.empty(9)
+    for row in range(50):
+        log_probabilities(logits[row], floor, scores)
+        tilt(scores, orders[row], hold_action(2), 2.1, 0.4, coupling, anchor)
+        wanted = np.exp(scores - scores.max())
+        np.testing.assert_allclose(found[row], wanted / wanted.sum(), rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("normalised", ["minibatch", "rollout", "none"])

@@ -15,11 +15,13 @@ from stairways.trading.actions import hold_action, order_table
 FLOOR = -20.0
 
 
-def _tilted(logits, orders, hold, hold_multiplier, trade_multiplier, floor=FLOOR) -> np.ndarray:
+def _tilted(
+    logits, orders, hold, hold_multiplier, trade_multiplier, floor=FLOOR, coupling=1.0, anchor=0.0
+) -> np.ndarray:
     """Return the probabilities that the compiled tilt leads to."""
     scores = np.empty(len(logits))
     log_probabilities(logits.astype(np.float32), floor, scores)
-    tilt(scores, orders, hold, hold_multiplier, trade_multiplier)
+    tilt(scores, orders, hold, hold_multiplier, trade_multiplier, coupling, anchor)
     odds = np.exp(scores - scores.max())
     return odds / odds.sum()
 
@@ -67,6 +69,52 @@ def test_the_orders_fall_as_their_price_rises(seed, hold):
     logits, orders = rng.normal(0.0, 3.0, 9), order_table(2)[rng.integers(9)]
     expected = [_tilted(logits, orders, 4, hold, price) @ orders for price in np.linspace(-6, 15, 43)]
     assert (np.diff(expected) <= 1e-15).all()
+
+
+def _coupled_by_formula(logits, orders, hold, strength, trade, coupling, anchor) -> np.ndarray:
+    """Choose the next position first, then the action that leads to it."""
+    base = np.exp(logits.astype(np.float32).astype(np.float64))
+    base = np.maximum(base / base.sum(), np.exp(FLOOR))
+    stays = orders == 0
+
+    def staying(multiplier: float) -> float:
+        return float(np.sum(base[stays] * np.exp(multiplier * (np.flatnonzero(stays) == hold))))
+
+    together = staying(anchor) ** (1.0 - coupling) * staying(strength) ** coupling
+    weight = base * np.exp(-trade * orders.astype(float))
+    among = base * np.exp(strength * (np.arange(len(base)) == hold)) * stays
+    weight = np.where(stays, together * among / among.sum(), weight)
+    return weight / weight.sum()
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    seed=st.integers(0, 100_000),
+    n_symbols=st.sampled_from([2, 3]),
+    strength=st.floats(-15, 15),
+    trade=st.floats(-6, 15),
+    coupling=st.sampled_from([0.0, 0.1, 0.7]),
+    anchor=st.floats(-15, 15),
+)
+def test_coupled_it_chooses_the_position_first(seed, n_symbols, strength, trade, coupling, anchor):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0.0, 3.0, 3**n_symbols)
+    orders, hold = order_table(n_symbols)[rng.integers(3**n_symbols)], hold_action(n_symbols)
+    found = _tilted(logits, orders, hold, strength, trade, FLOOR, coupling, anchor)
+    wanted = _coupled_by_formula(logits, orders, hold, strength, trade, coupling, anchor)
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-300)
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 10_000), strength=st.floats(-15, 15), trade=st.floats(-6, 15))
+def test_uncoupled_the_hold_multiplier_moves_no_position(seed, strength, trade):
+    rng = np.random.default_rng(seed)
+    logits, orders = rng.normal(0.0, 3.0, 9), order_table(2)[rng.integers(9)]
+    resting = _tilted(logits, orders, 4, -2.0, trade, FLOOR, 0.0, -2.0)
+    moved = _tilted(logits, orders, 4, strength, trade, FLOOR, 0.0, -2.0)
+    np.testing.assert_allclose(moved[orders > 0], resting[orders > 0], rtol=1e-9, atol=1e-300)
+    # at its anchor it is the plain tilt
+    np.testing.assert_allclose(resting, _tilted(logits, orders, 4, -2.0, trade), rtol=1e-9, atol=1e-300)
 
 
 def _divergence(q, p) -> float:

@@ -41,6 +41,9 @@ class TiltActuator(BaseModel):
         fast_horizon_decisions: Time constant of the fast lane's mean.
         hold_bound: The hold multiplier stays within ± this.
         trade_lowest: Lower bound of the trade multiplier; likewise the highest.
+        hold_coupling: How far the hold multiplier also moves the probability of placing no order at all.
+            Holding and re-affirming a position lead to the same position; below 1 the hold rate is
+            brought about among them first, which costs nothing. 1 is the nearest policy in KL(action).
         log_probability_floor: Base log-probabilities are floored here before the tilt, so that no
             action is out of its reach.
         startup_factor: Gains are multiplied by this in an account's first sessions.
@@ -50,13 +53,14 @@ class TiltActuator(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["tilt"] = "tilt"
-    live: TiltGains = TiltGains()
+    live: TiltGains = TiltGains(ki_hold=0.06, ki_trade=0.1)
     training: TiltGains = TiltGains(ki_hold=0.1, ki_trade=0.2)
     calibration: TiltGains = TiltGains()
     fast_horizon_decisions: int = Field(60, ge=1)
     hold_bound: float = Field(15.0, gt=0, le=50)
     trade_lowest: float = Field(-6.0, ge=-50, le=0)
     trade_highest: float = Field(15.0, gt=0, le=50)
+    hold_coupling: float = Field(0.1, ge=0, le=1)
     log_probability_floor: float = Field(-20.0, ge=-60, lt=0)
     startup_factor: float = Field(1.0, ge=1, le=20)
     startup_sessions: int = Field(0, ge=0, le=20)
@@ -72,6 +76,7 @@ class TiltActuator(BaseModel):
             trade_lowest=self.trade_lowest,
             trade_highest=self.trade_highest,
             floor=self.log_probability_floor,
+            coupling=self.hold_coupling,
             startup_factor=self.startup_factor,
             startup_decisions=float(self.startup_sessions * full_session_decisions),
         )
@@ -88,6 +93,7 @@ class TiltNumbers(NamedTuple):
     trade_lowest: float
     trade_highest: float
     floor: float
+    coupling: float
     startup_factor: float
     startup_decisions: float
 

@@ -2,7 +2,7 @@
 
 State of one loop, ``(TILT_STATE,)`` float64: hold multiplier (integral part), trade multiplier,
 exponential mean of the hold error, decisions seen, decisions in a row with a multiplier at its
-bound, and the largest such run.
+bound, the largest such run, and the anchor of the hold multiplier, which does not move.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from stairways.control.actuators import TiltNumbers
 from stairways.control.lanes import integrate, proportional
 from stairways.control.setpoints import SetPointNumbers, market_multiplier, target_hold_rate
 
-HOLD, TRADE, FAST_ERROR, SEEN, AT_BOUND, LONGEST_AT_BOUND = 0, 1, 2, 3, 4, 5
-TILT_STATE = 6
+HOLD, TRADE, FAST_ERROR, SEEN, AT_BOUND, LONGEST_AT_BOUND, ANCHOR = 0, 1, 2, 3, 4, 5, 6
+TILT_STATE = 7
 
 
 class Multipliers(NamedTuple):
@@ -31,10 +31,11 @@ class Multipliers(NamedTuple):
 UNTILTED = Multipliers()
 
 
-def tilt_state(start: Multipliers) -> NDArray[np.float64]:
+def tilt_state(start: Multipliers, anchor: float = 0.0) -> NDArray[np.float64]:
     """Return the state of a loop that starts at given multipliers, ``(TILT_STATE,)`` float64."""
     state = np.zeros(TILT_STATE)
     state[HOLD], state[TRADE] = start
+    state[ANCHOR] = anchor
     return state
 
 

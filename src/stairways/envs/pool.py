@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stairways.envs.reward import TERMS, RewardConfig, RewardNumbers, reward_terms
 from stairways.errors import ConfigError
-from stairways.trading.actions import hold_action, leg_table
+from stairways.trading.actions import hold_action, leg_table, order_table
 from stairways.trading.kernel import CASH, FILL_WIDTH, NAV, PRICE, QUANTITY, flatten, mark, trade
 from stairways.trading.observation import ObservedMarket, position_columns
 from stairways.trading.rules import RuleNumbers, TradingRules
@@ -253,6 +253,7 @@ class SessionPool:
         self.hold_bonus_bps = 0.0
         self.cost_scale = 1.0
         self._tape = tape_of(market)
+        self.order_counts = order_table(market.n_symbols, rules.long_only)
         self._legs = leg_table(market.n_symbols)
         self._columns = position_columns(market.n_symbols)
         self.state = _blank_state(n_envs, market.n_symbols)

@@ -39,6 +39,6 @@ def calibrate(
     """
     point = loop.start
     for _ in range(PASSES):
-        running = replace(loop, gains=loop.actuator.calibration, start=point)
+        running = replace(loop, gains=loop.actuator.calibration, start=point, anchor=None)
         point = settle(replay(market, policy, rules, mode=mode, run_seed=run_seed, loop=running).trace())
     return point

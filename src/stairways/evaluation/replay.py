@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from stairways.control.actuators import TiltActuator, TiltGains, TiltNumbers
 from stairways.control.setpoints import SetPointNumbers, SetPoints
 from stairways.control.tilt import (
+    ANCHOR,
     HOLD,
+    LONGEST_AT_BOUND,
     TILT_STATE,
     TRADE,
     UNTILTED,
@@ -73,12 +75,19 @@ class TiltLoop:
         gains: Gains per decision.
         points: Set points.
         start: Multipliers at the first decision.
+        anchor: Calibrated hold multiplier, which the actuator's coupling is measured from; None for a
+            loop that was never calibrated, whose multipliers act in full.
     """
 
     actuator: TiltActuator
     gains: TiltGains
     points: SetPoints
     start: Multipliers = UNTILTED
+    anchor: float | None = None
+
+    def starting_at(self, calibrated: Multipliers) -> TiltLoop:
+        """Return the loop as it is deployed: from calibrated multipliers, anchored there."""
+        return replace(self, start=calibrated, anchor=calibrated.hold)
 
 
 class _Tracks(NamedTuple):
@@ -209,7 +218,15 @@ def _replay(
                     return s
                 if controlled:
                     strength = hold_multiplier(loop, tilt_numbers, points, tape.score[s, b])
-                    tilt(scores, order_counts[position], hold, strength, loop[TRADE])
+                    tilt(
+                        scores,
+                        order_counts[position],
+                        hold,
+                        strength,
+                        loop[TRADE],
+                        tilt_numbers.coupling,
+                        loop[ANCHOR],
+                    )
                 uniform = keyed_uniform(run_key, dates[s], b)
                 action = greedy(scores) if take_best else sample(scores, uniform)
             tracks.actions[s, b] = action
@@ -270,7 +287,7 @@ def replay(
     _check_policy(market, policy)
     scripted = isinstance(policy, Script)
     tracks = _blank_tracks(market)
-    state = tilt_state(loop.start) if loop else np.zeros(TILT_STATE)
+    state = tilt_state(loop.start, loop.anchor or 0.0) if loop else np.zeros(TILT_STATE)
     book = np.zeros(2)
     book[CASH] = book[NAV] = rules.initial_nav_usd
     tilt_numbers, points = _loop_numbers(loop, market.full_session_decisions)
@@ -311,7 +328,7 @@ def replay(
         forced=tracks.forced,
         round_trips=tracks.round_trips,
         final_tilt=Multipliers(float(state[HOLD]), float(state[TRADE])),
-        longest_at_bound=int(state[-1]),
+        longest_at_bound=int(state[LONGEST_AT_BOUND]),
     )
 
 
@@ -350,10 +367,10 @@ def _loop_numbers(loop: TiltLoop | None, full_session_decisions: int) -> tuple[T
             untilted._replace(floor=_NO_TILT_FLOOR),
             SetPoints().numbers(full_session_decisions),
         )
-    return (
-        loop.actuator.numbers(loop.gains, full_session_decisions),
-        loop.points.numbers(full_session_decisions),
-    )
+    numbers = loop.actuator.numbers(loop.gains, full_session_decisions)
+    if loop.anchor is None:
+        numbers = numbers._replace(coupling=1.0)
+    return numbers, loop.points.numbers(full_session_decisions)
 
 
 def _empty_program(n_actions: int) -> Program:

@@ -7,7 +7,7 @@ update, so the probability ratio is exact while the multipliers move.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,30 +22,55 @@ from stairways.learning.network import PolicyNetwork, States
 from stairways.learning.ppo_config import PPOConfig
 
 
+class TiltForm(NamedTuple):
+    """What does not change from sample to sample.
+
+    Attributes:
+        floor: Floor of the base log-probabilities.
+        coupling: As in :func:`stairways.policies.actor.tilt`; ``anchor`` likewise.
+    """
+
+    floor: float
+    coupling: float = 1.0
+    anchor: float = 0.0
+
+
 class Tilting(NamedTuple):
     """How logits become the probabilities that acted.
 
     Attributes:
         offsets: ``(..., n_actions)`` logits to add to floored log-probabilities.
-        floor: Floor of the base log-probabilities.
+        stays: ``(..., n_actions)`` bool, the action places no order.
+        form: Floor and coupling.
     """
 
     offsets: Tensor
-    floor: float
+    stays: Tensor
+    form: TiltForm
+
+    def picked(self, pick: Callable[[Tensor], Tensor]) -> Tilting:
+        """Return the tilt of some of the samples."""
+        return Tilting(pick(self.offsets), pick(self.stays), self.form)
 
 
 def tilted_log_probabilities(logits: Tensor, tilting: Tilting | None) -> Tensor:
     """Return log pi'(.|s), ``(..., n_actions)``."""
-    base = _log_softmax(logits)
-    if tilting is None:
-        return base
-    return _log_softmax(base.clamp(min=tilting.floor) + tilting.offsets)
+    base = torch.log_softmax(_actions_first(logits), dim=0)
+    if tilting is not None:
+        base = base.clamp(min=tilting.form.floor)
+        scores = base + _actions_first(tilting.offsets)
+        if tilting.form.coupling < 1.0:
+            stays, hold = _actions_first(tilting.stays), len(base) // 2
+            anchored = base.index_add(0, torch.tensor([hold]), torch.full_like(base[:1], tilting.form.anchor))
+            masses = [x.masked_fill(~stays, -torch.inf).logsumexp(0) for x in (anchored, scores)]
+            scores = scores + stays * ((1.0 - tilting.form.coupling) * (masses[0] - masses[1]))
+        base = torch.log_softmax(scores, dim=0)
+    return base.t().reshape(logits.shape)
 
 
-def _log_softmax(scores: Tensor) -> Tensor:
-    # over the first axis torch runs along the samples; over a short last one it is 4 times slower
-    actions_first = scores.flatten(0, -2).t().contiguous()
-    return torch.log_softmax(actions_first, dim=0).t().reshape(scores.shape)
+def _actions_first(values: Tensor) -> Tensor:
+    """Return ``(n_actions, n)``: along the samples torch is 4 times as fast as over a short last axis."""
+    return values.flatten(0, -2).t().contiguous()
 
 
 @njit(cache=True)
@@ -90,8 +115,7 @@ class Rollout:
         actions: ``(n_steps, n_envs)`` int64.
         log_probabilities: ``(n_steps, n_envs)`` of the actions, under the tilt that acted.
         values: ``(n_steps, n_envs)``; ``advantages`` and ``returns`` likewise.
-        offsets: ``(n_steps, n_envs, n_actions)`` tilt of each sample, None without one.
-        floor: Floor of base log-probabilities under the tilt.
+        tilting: ``(n_steps, n_envs, n_actions)`` tilt of each sample, None without one.
         starts: ``(n_steps, n_envs)`` bool, first step of a session.
         states: Recurrent states before the first step.
     """
@@ -102,8 +126,7 @@ class Rollout:
     values: Tensor
     advantages: Tensor
     returns: Tensor
-    offsets: Tensor | None
-    floor: float
+    tilting: Tilting | None
     starts: NDArray[np.bool_]
     states: States
 
@@ -267,7 +290,7 @@ class PPOUpdate:
             old_log_probabilities=samples.log_probabilities,
             advantages=samples.advantages,
             returns=samples.returns,
-            tilting=None if samples.offsets is None else Tilting(samples.offsets, samples.floor),
+            tilting=samples.tilting,
         )
 
 
@@ -277,8 +300,7 @@ class _Samples(NamedTuple):
     log_probabilities: Tensor
     advantages: Tensor
     returns: Tensor
-    offsets: Tensor | None
-    floor: float
+    tilting: Tilting | None
     starts: NDArray[np.bool_] | None
     states: States
 
@@ -287,15 +309,13 @@ class _Samples(NamedTuple):
         def pick(tensor: Tensor) -> Tensor:
             return tensor.flatten(0, 1).index_select(0, indices)
 
-        offsets = None if rollout.offsets is None else pick(rollout.offsets)
         return cls(
             pick(rollout.observations),
             pick(rollout.actions),
             pick(rollout.log_probabilities),
             pick(advantages),
             pick(rollout.returns),
-            offsets,
-            rollout.floor,
+            None if rollout.tilting is None else rollout.tilting.picked(pick),
             None,
             States(None, None),
         )
@@ -308,15 +328,13 @@ class _Samples(NamedTuple):
         def of(state: object) -> object:
             return None if state is None else type(state)(*(x[:, indices] for x in state))  # type: ignore[attr-defined]
 
-        offsets = None if rollout.offsets is None else pick(rollout.offsets)
         return cls(
             pick(rollout.observations),
             pick(rollout.actions),
             pick(rollout.log_probabilities),
             pick(advantages),
             pick(rollout.returns),
-            offsets,
-            rollout.floor,
+            None if rollout.tilting is None else rollout.tilting.picked(pick),
             rollout.starts[:, indices.numpy()],
             States(*(of(state) for state in rollout.states)),  # type: ignore[arg-type]
         )

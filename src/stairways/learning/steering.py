@@ -12,8 +12,9 @@ from stairways.control.actuators import RewardActuator, TiltActuator
 from stairways.control.dual_lane import DualLaneController
 from stairways.control.lanes import SlowState
 from stairways.control.setpoints import SetPoints, hold_error, market_multiplier, target_hold_rate
-from stairways.control.tilt import HOLD, TRADE, Multipliers, advance, hold_multiplier, tilt_state
+from stairways.control.tilt import ANCHOR, HOLD, TRADE, Multipliers, advance, hold_multiplier, tilt_state
 from stairways.envs.pool import StepOutput
+from stairways.learning.ppo import TiltForm
 from stairways.trading.actions import hold_action, order_table
 
 
@@ -24,8 +25,8 @@ class Steering(Protocol):
     def multipliers(self) -> Multipliers:
         """Return the multipliers the tilt stands at, 0 without one."""
 
-    def floor(self) -> float | None:
-        """Return the floor of base log-probabilities, None when the policy is not tilted."""
+    def form(self) -> TiltForm | None:
+        """Return floor and coupling of the tilt, None when the policy is not tilted."""
 
     def offsets(self, positions: NDArray[np.int64], score: float) -> NDArray[np.float32] | None:
         """Return the tilt of each account, ``(n_envs, n_actions)``, None when there is none."""
@@ -58,7 +59,7 @@ class NoSteering:
         """Return 0: nothing is tilted."""
         return Multipliers()
 
-    def floor(self) -> float | None:
+    def form(self) -> TiltForm | None:
         """Return None: nothing is tilted."""
         return None
 
@@ -88,7 +89,7 @@ class TiltSteering:
     Args:
         actuator: Gains and bounds; the training gains are used.
         points: Set points.
-        start: Multipliers to start from.
+        start: Multipliers to start from, anchored there.
         n_symbols: Number of legs.
         full_session_decisions: Decisions of a full session.
         long_only: Whether positions are bound to [0, 1].
@@ -108,16 +109,16 @@ class TiltSteering:
         self._points = points.numbers(full_session_decisions)
         self._orders = order_table(n_symbols, long_only).astype(np.float32)
         self._hold = hold_action(n_symbols)
-        self._state = tilt_state(start)
+        self._state = tilt_state(start, start.hold)
 
     @property
     def multipliers(self) -> Multipliers:
         """The integrals' present values."""
         return Multipliers(float(self._state[HOLD]), float(self._state[TRADE]))
 
-    def floor(self) -> float | None:
-        """Return the actuator's floor."""
-        return self._numbers.floor
+    def form(self) -> TiltForm | None:
+        """Return the actuator's floor and coupling, and the loop's anchor."""
+        return TiltForm(self._numbers.floor, self._numbers.coupling, float(self._state[ANCHOR]))
 
     def offsets(self, positions: NDArray[np.int64], score: float) -> NDArray[np.float32] | None:
         """Return lambda_hold on hold less lambda_trade x orders, ``(n_envs, n_actions)``."""
@@ -163,7 +164,7 @@ class RewardSteering:
         """Return 0: nothing is tilted."""
         return Multipliers()
 
-    def floor(self) -> float | None:
+    def form(self) -> TiltForm | None:
         """Return None: nothing is tilted."""
         return None
 

@@ -18,6 +18,7 @@ from stairways.learning.network import PolicyNetwork, RecurrentState, States
 from stairways.learning.ppo import (
     PPOUpdate,
     Rollout,
+    TiltForm,
     Tilting,
     UpdateReport,
     generalised_advantages,
@@ -185,7 +186,7 @@ class Trainer:
             self._act(step, tape, episodes)
         with torch.no_grad():
             _, last_values = self._evaluate(self._observations, self._starts)[:2]
-        rollout = tape.finish(last_values.numpy(), self.config, self.steering.floor(), initial)
+        rollout = tape.finish(last_values.numpy(), self.config, initial)
         self.steps += self.config.rollout_steps
         return rollout, lambda update: tape.report(
             self.steps, self.pool.market.full_session_decisions, update, tuple(episodes)
@@ -196,16 +197,12 @@ class Trainer:
         score = float(scores.mean())
         with torch.no_grad():
             logits, values, self._states = self._evaluate(self._observations, self._starts)
-            offsets = self.steering.offsets(self.pool.position_index(), score)
-            floor = self.steering.floor()
-            tilting = None
-            if offsets is not None and floor is not None:
-                tilting = Tilting(torch.from_numpy(offsets), floor)
+            tilting = self._tilting(score)
             log_probabilities = tilted_log_probabilities(logits, tilting)
             noise = torch.empty_like(log_probabilities).exponential_(generator=self._acting)
             actions = (log_probabilities - noise.log()).argmax(-1)
             taken = log_probabilities.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        tape.before(step, self._observations, self._starts, actions, taken, values, offsets)
+        tape.before(step, self._observations, self._starts, actions, taken, values, tilting)
         self.pool.hold_bonus_bps = self.steering.hold_bonus_bps()
         output = self.pool.step(actions.numpy())
         self.steering.observe(output, score)
@@ -214,6 +211,14 @@ class Trainer:
         self._note_episodes(output.done, episodes)
         self._starts = output.done.copy()
         self._observations = torch.from_numpy(output.observations.copy())
+
+    def _tilting(self, score: float) -> Tilting | None:
+        form, positions = self.steering.form(), self.pool.position_index()
+        offsets = self.steering.offsets(positions, score)
+        if form is None or offsets is None:
+            return None
+        stays = self.pool.order_counts[positions] == 0
+        return Tilting(torch.from_numpy(offsets), torch.from_numpy(stays), form)
 
     def _evaluate(self, observations: Tensor, starts: NDArray[np.bool_]) -> tuple[Tensor, Tensor, States]:
         if self.network.spec.kind == "mlp":
@@ -251,7 +256,8 @@ class _Tape:
         self.log_probabilities = torch.empty(shape)
         self.values = torch.empty(shape)
         self.offsets = torch.zeros((*shape, n_actions))
-        self.tilted = False
+        self.stays = torch.zeros((*shape, n_actions), dtype=torch.bool)
+        self.form: TiltForm | None = None
         self.starts = np.zeros(shape, np.bool_)
         self.rewards = np.zeros(shape, np.float32)
         self.done = np.zeros(shape, np.bool_)
@@ -267,16 +273,15 @@ class _Tape:
         actions: Tensor,
         log_probabilities: Tensor,
         values: Tensor,
-        offsets: NDArray[np.float32] | None,
+        tilting: Tilting | None,
     ) -> None:
         self.observations[step] = observations
         self.starts[step] = starts
         self.actions[step] = actions
         self.log_probabilities[step] = log_probabilities
         self.values[step] = values
-        if offsets is not None:
-            self.offsets[step] = torch.from_numpy(offsets)
-            self.tilted = True
+        if tilting is not None:
+            self.offsets[step], self.stays[step], self.form = tilting
 
     def after(
         self,
@@ -296,9 +301,7 @@ class _Tape:
     ) -> None:
         self.watched[step] = bonus_bps, *multipliers, float(np.abs(scores).mean())
 
-    def finish(
-        self, last_values: NDArray[np.float32], config: PPOConfig, floor: float | None, states: States
-    ) -> Rollout:
+    def finish(self, last_values: NDArray[np.float32], config: PPOConfig, states: States) -> Rollout:
         values = self.values.numpy()
         advantages = generalised_advantages(
             self.rewards * np.float32(config.reward_scale),
@@ -315,8 +318,7 @@ class _Tape:
             values=self.values,
             advantages=torch.from_numpy(advantages),
             returns=torch.from_numpy(advantages + values),
-            offsets=self.offsets if self.tilted else None,
-            floor=floor if floor is not None else 0.0,
+            tilting=None if self.form is None else Tilting(self.offsets, self.stays, self.form),
             starts=self.starts,
             states=states,
         )

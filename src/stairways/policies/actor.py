@@ -232,14 +232,35 @@ def log_probabilities(logits: NDArray[np.float32], floor: float, out: NDArray[np
 
 
 @njit(cache=True)
+def _log_mass_of_staying(scores: NDArray[np.float64], orders: NDArray[np.int8]) -> float:
+    top = -math.inf
+    for a in range(len(scores)):
+        if orders[a] == 0:
+            top = max(top, scores[a])
+    total = 0.0
+    for a in range(len(scores)):
+        if orders[a] == 0:
+            total += math.exp(scores[a] - top)
+    return top + math.log(total)
+
+
+@njit(cache=True)
 def tilt(
     scores: NDArray[np.float64],
     orders: NDArray[np.int8],
     hold_action: int,
     hold_multiplier: float,
     trade_multiplier: float,
+    coupling: float,
+    anchor: float,
 ) -> None:
     """Add lambda_hold to hold and take lambda_trade x orders from every action, in place.
+
+    Actions that place no order (hold, and those that re-affirm a position) lead to the same position.
+    What the hold multiplier has moved away from its anchor moves probability among them in full, and
+    their common probability only by the share ``coupling`` in logits: the nearest policy to the one
+    tilted by the anchor in KL(next position) + coupling x KL(action given next position). With a
+    coupling of 1 the anchor plays no part, and it is the nearest to the base policy in KL(action).
 
     Args:
         scores: ``(n_actions,)`` float64 log-probabilities; unnormalised on return.
@@ -247,10 +268,22 @@ def tilt(
         hold_action: Id of hold.
         hold_multiplier: lambda_hold, logits.
         trade_multiplier: lambda_trade, logits per order.
+        coupling: 0 to 1.
+        anchor: Hold multiplier that acts on the common probability in full, logits.
     """
     for a in range(len(scores)):
         scores[a] -= trade_multiplier * orders[a]
-    scores[hold_action] += hold_multiplier
+    if coupling == 1.0:
+        scores[hold_action] += hold_multiplier
+        return
+    base = scores[hold_action]
+    scores[hold_action] = base + anchor
+    anchored = _log_mass_of_staying(scores, orders)
+    scores[hold_action] = base + hold_multiplier
+    back = (1.0 - coupling) * (anchored - _log_mass_of_staying(scores, orders))
+    for a in range(len(scores)):
+        if orders[a] == 0:
+            scores[a] += back
 
 
 @njit(cache=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from stairways.control.actuators import RewardActuator, TiltActuator
 from stairways.control.dual_lane import DualLaneController
-from stairways.evaluation.replay import replay
+from stairways.evaluation.replay import TiltLoop, replay
 from stairways.evaluation.verdicts import Group, Verdict
 from stairways.learning.steering import NoSteering
 from stairways.policies.program import compile_program
@@ -16,6 +16,7 @@ from stairways.tuning.seeds import Stream, key, stream
 from stairways.tuning.steer import Seeds, load_network, trainer_on
 
 if TYPE_CHECKING:
+    from stairways.control.tilt import Multipliers
     from stairways.learning.warm_start import WarmStart
     from stairways.tuning.cycle import Bench
     from stairways.tuning.run_folder import Watcher
@@ -44,20 +45,22 @@ class Preflight:
         }
 
 
-def preflight(bench: Bench, started: WarmStart, watcher: Watcher) -> Preflight:
+def preflight(bench: Bench, started: WarmStart, gold_tilt: Multipliers | None, watcher: Watcher) -> Preflight:
     """Test the sign of the loop and measure its authority on gold, on training sessions.
 
-    The tilt is measured at both bounds of its hold multiplier. The bonus acts only through
-    learning, so its authority is measured by learning: the whole run's steps at either end of its
-    range.
+    The tilt is measured at both bounds of its hold multiplier, anchored where it was calibrated. The
+    bonus acts only through learning, so its authority is measured by learning: the whole run's steps
+    at either end of its range.
     """
     settings = bench.settings
     part = bench.train.select(slice(0, AUTHORITY_SESSIONS))
-    actuator, points = settings.control.actuator, settings.control.points
     chosen = key(settings.seed, Stream.AUTHORITY)
+    actuator = settings.control.actuator
     if isinstance(actuator, TiltActuator):
-        reach = tilt_authority(part, bench.gold.program, settings.trading, actuator, points, chosen)
-        sign = tilt_sign_test(part, bench.gold.program, settings.trading, actuator, points, chosen)
+        loop = TiltLoop(actuator, actuator.live, settings.control.points)
+        loop = loop if gold_tilt is None else loop.starting_at(gold_tilt)
+        reach = tilt_authority(part, bench.gold.program, settings.trading, loop, chosen)
+        sign = tilt_sign_test(part, bench.gold.program, settings.trading, loop, chosen)
         return Preflight(reach, (sign,))
     return Preflight(_reward_authority(bench, started, actuator, watcher), (_reward_sign_test(actuator),))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stairways.control.setpoints import SetPoints, target_hold_rate
@@ -124,7 +124,7 @@ def calibrated_entrant(arena: Arena, program: Program, actuator: TiltActuator, p
     """
     loop = TiltLoop(actuator, actuator.live, points)
     start = calibrate(arena.market, program, arena.rules, loop, mode=arena.mode, run_seed=arena.decision_key)
-    return Entrant(program, replace(loop, start=start))
+    return Entrant(program, loop.starting_at(start))
 
 
 def compare(

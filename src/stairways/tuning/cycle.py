@@ -69,7 +69,8 @@ class Bench:
         actuator = self.settings.control.actuator
         if not isinstance(actuator, TiltActuator):
             return None
-        return TiltLoop(actuator, actuator.live, self.settings.control.points, start or Multipliers())
+        loop = TiltLoop(actuator, actuator.live, self.settings.control.points)
+        return loop if start is None else loop.starting_at(start)
 
     def calibrated(self, program: Any, start: Multipliers | None) -> Multipliers | None:
         """Find the multipliers of a policy on the training sessions, in deployment mode."""

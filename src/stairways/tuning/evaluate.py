@@ -170,7 +170,7 @@ def _run(
     saved = packed.loaded.record.get("baseline_multipliers", {})
     for name, program in tilted.items():
         if name in saved:
-            loop = TiltLoop(actuator, actuator.live, points, Multipliers(*saved[name]))
+            loop = TiltLoop(actuator, actuator.live, points).starting_at(Multipliers(*saved[name]))
             replays[name] = arena.run(Entrant(program, loop))
         else:
             replays[name] = arena.run(calibrated_entrant(before, program, actuator, points))

@@ -208,5 +208,5 @@ def baselines_at_equal_turnover(
     if gold_tilt is None:
         gold = calibrated_entrant(before, bench.gold.program, actuator, points)
     else:
-        gold = Entrant(bench.gold.program, TiltLoop(actuator, actuator.live, points, gold_tilt))
+        gold = Entrant(bench.gold.program, TiltLoop(actuator, actuator.live, points).starting_at(gold_tilt))
     return {RANDOM: random, TILTED_GOLD: gold}

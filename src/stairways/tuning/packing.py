@@ -68,8 +68,8 @@ class Packed:
         if self.control is None or not isinstance(self.control.actuator, TiltActuator):
             return None
         actuator = self.control.actuator
-        start = self.multipliers or Multipliers()
-        return TiltLoop(actuator, actuator.live, self.control.points, start)
+        loop = TiltLoop(actuator, actuator.live, self.control.points)
+        return loop if self.multipliers is None else loop.starting_at(self.multipliers)
 
 
 def environment_record(settings: Settings, seen: Sequence[DateRange]) -> dict[str, Any]:

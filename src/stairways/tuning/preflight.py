@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stairways.control.actuators import TiltActuator, TiltGains
-from stairways.control.setpoints import SetPoints
+from stairways.control.actuators import TiltGains
 from stairways.control.tilt import Multipliers, advance, hold_multiplier, tilt_state
 from stairways.evaluation.replay import TiltLoop, replay
 from stairways.evaluation.verdicts import Group, Verdict
@@ -96,18 +95,14 @@ def measure_at(
 
 
 def tilt_authority(
-    market: ObservedMarket,
-    program: Program,
-    rules: TradingRules,
-    actuator: TiltActuator,
-    points: SetPoints,
-    key: int,
+    market: ObservedMarket, program: Program, rules: TradingRules, loop: TiltLoop, key: int
 ) -> Authority:
-    """Measure the hold rate of a policy at both bounds of the hold multiplier."""
+    """Measure the hold rate of a policy at both bounds of the hold multiplier, as the loop is deployed."""
+    actuator, points = loop.actuator, loop.points
 
     def at(multiplier: float) -> float:
-        loop = TiltLoop(actuator, actuator.live, points, Multipliers(multiplier, 0.0))
-        return measure_at(market, program, rules, loop, key)
+        start = Multipliers(multiplier, loop.start.trade)
+        return measure_at(market, program, rules, replace(loop, start=start), key)
 
     untouched = replay(market, program, rules, mode="sampled", run_seed=key)
     return Authority(
@@ -125,14 +120,10 @@ def tilt_authority(
 
 
 def tilt_sign_test(
-    market: ObservedMarket,
-    program: Program,
-    rules: TradingRules,
-    actuator: TiltActuator,
-    points: SetPoints,
-    key: int,
+    market: ObservedMarket, program: Program, rules: TradingRules, loop: TiltLoop, key: int
 ) -> Verdict:
     """Check that holding too little raises the multiplier, and that a higher one makes gold hold more."""
+    actuator, points = loop.actuator, loop.points
     state = tilt_state(Multipliers())
     numbers = actuator.numbers(actuator.live, market.full_session_decisions)
     set_points = points.numbers(market.full_session_decisions)
@@ -140,8 +131,8 @@ def tilt_sign_test(
     moved = hold_multiplier(state, numbers, set_points, 0.0)
 
     def at(multiplier: float) -> float:
-        loop = TiltLoop(actuator, actuator.live, points, Multipliers(multiplier, 0.0))
-        return measure_at(market, program, rules, loop, key)
+        start = Multipliers(multiplier, loop.start.trade)
+        return measure_at(market, program, rules, replace(loop, start=start), key)
 
     response = at(PROBE_LOGITS) - at(-PROBE_LOGITS)
     return Verdict(
