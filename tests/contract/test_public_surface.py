@@ -23,7 +23,15 @@ OPTIONS = {
     ("tune",): COMMON
     | {"gold", "tune", "test", "out", "seed", "preset", "actuator", "mode", "cycles", "steps-per-cycle"}
     | {"early-stop-threshold", "shadow-replay-days", "database", "resume"},
+    ("backtest",): {"artifact", "scenario", "bars", "symbols", "interval", "in-sample", "costs", "out"}
+    | {"walk-forward", "train-sessions", "tune-sessions", "test-sessions", "step-sessions"}
+    | {"seed", "config", "json"},
+    ("gate", "explain"): {"config", "sessions", "preset", "json"},
     ("evaluate",): COMMON | {"artifact", "sessions", "gold", "json", "fills", "nav", "mode", "seed"},
+    ("frontier",): COMMON
+    | {"artifact", "gold", "sessions", "points", "tuned", "tune", "steps", "hold", "out", "seed", "mode"}
+    | {"json"},
+    ("prove",): {"names", "all", "list", "quick", "bars", "seed", "out", "page"},
 }
 
 
@@ -47,8 +55,19 @@ def test_the_command_is_installed():
 
 def test_the_commands():
     app = get_command(main.app)
-    assert set(app.commands) == {"bars", "gold", "dry-run", "tune", "evaluate"}
+    assert set(app.commands) == {
+        "backtest",
+        "bars",
+        "dry-run",
+        "evaluate",
+        "frontier",
+        "gate",
+        "gold",
+        "prove",
+        "tune",
+    }
     assert set(app.commands["bars"].commands) == {"check"}
+    assert set(app.commands["gate"].commands) == {"explain"}
     assert set(app.commands["gold"].commands) == {"train"}
 
 

@@ -307,6 +307,19 @@ def test_trials_are_counted_over_all_runs_on_the_data(database):
     assert database.trial_count("0" * 64) == 0
 
 
+def test_the_sharpe_ratios_of_trials_leave_out_what_has_none(database):
+    database.start_run(make_run("second", seed=8, started_at=NOON + dt.timedelta(hours=1)))
+    database.start_run(make_run("elsewhere", data_digest=OTHER_BARS))
+    database.record_cycle(make_cycle(1, "second", sharpe=-0.5))
+    database.record_cycle(make_cycle(1, sharpe=None))
+    database.record_cycle(make_cycle(2, sharpe=0.75))
+    database.record_cycle(make_cycle(1, "elsewhere", sharpe=3.0))
+    assert database.trial_count(BARS) == 3
+    assert database.trial_sharpes(BARS) == (0.75, -0.5)
+    assert database.trial_sharpes(OTHER_BARS) == (3.0,)
+    assert database.trial_sharpes("0" * 64) == ()
+
+
 def test_times_are_stored_in_utc(database, path):
     tokyo = dt.timezone(dt.timedelta(hours=9))
     database.record_cycle(make_cycle(start_ts=dt.datetime(2025, 7, 1, 3, tzinfo=tokyo)))

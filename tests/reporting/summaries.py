@@ -188,6 +188,7 @@ def summary(
         "verdicts": verdicts,
         "required": list(REQUIRED),
         "cycles": [cycle(number + 1) for number in range(n_cycles)],
+        "multiple_testing": multiple_testing(),
         "control": control(),
         "gate": {
             "hold_target_ratio": 0.55, "hold_tolerance_ratio": 0.03, "trades_band": [15.0, 18.0],
@@ -206,6 +207,25 @@ def summary(
                 "dates": dates(n_sessions), "mean": score.tolist(), "low": (score - 1.0).tolist(),
                 "high": (score + 1.0).tolist(),
             },
+        },
+    }  # fmt: skip
+
+
+def multiple_testing() -> dict[str, Any]:
+    """Return what the choice among cycles leaves of a result."""
+    return {
+        "deflated_sharpe": {
+            "n_sessions": 64, "sharpe_annual": 1.75, "n_trials": 8, "n_trials_with_sharpe": 8,
+            "trial_deviation_annual": 0.62, "expected_max_annual": 0.91, "probability_undeflated": 0.84,
+            "probability": 0.713, "reason": None,
+        },
+        "overfitting": {
+            "n_sessions": 64, "n_trials": 8, "n_blocks": 12, "n_splits": 924, "probability": 0.381,
+            "chance_probability": 0.5, "degradation_slope": -0.82, "loss_probability": 0.274, "reason": None,
+        },
+        "track_record": {
+            "n_sessions": 1_000, "sharpe_annual": 1.25, "confidence": 0.95, "least_sessions": 437,
+            "reason": None,
         },
     }  # fmt: skip
 

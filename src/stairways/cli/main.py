@@ -9,7 +9,19 @@ import sys
 import typer
 
 from stairways import __version__
-from stairways.cli import bars, dry_run, evaluate, gold, prove, tune
+from stairways.cli import (
+    backtest,
+    bars,
+    check,
+    cross_asset,
+    dry_run,
+    evaluate,
+    frontier,
+    gate,
+    gold,
+    prove,
+    tune,
+)
 from stairways.compiled_cache import use_own_cache
 
 PASSED, REFUSED, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 130, 141
@@ -24,9 +36,14 @@ app = typer.Typer(
 )
 app.add_typer(bars.app, name="bars")
 app.add_typer(gold.app, name="gold")
+app.add_typer(check.app, name="check")
+app.add_typer(gate.app, name="gate")
 app.command("dry-run")(dry_run.dry_run)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
+app.command("backtest")(backtest.backtest)
+app.command("cross-asset")(cross_asset.cross_asset)
+app.command("frontier")(frontier.frontier)
 app.command("prove")(prove.prove)
 
 

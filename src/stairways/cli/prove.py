@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,8 @@ def prove(
     from stairways.errors import ConfigError
     from stairways.proof.catalogue import EXPERIMENTS
     from stairways.proof.evidence import write_page
-    from stairways.proof.runner import load, run_experiment
+    from stairways.proof.folder import RESULTS
+    from stairways.proof.runner import check_bars, load, run_experiment
     from stairways.proof.terminal import CellWatcher, print_bars, print_list
 
     console = Console()
@@ -55,6 +57,8 @@ def prove(
             f"--bars is missing: {', '.join(needing)} run on real bars",
             remedy="name the folder of the bars, or name the other experiments",
         )
+    for name in chosen:
+        check_bars(load(EXPERIMENTS[name]), bars)
     passed = True
     for name in chosen:
         with CellWatcher(console) as watcher:
@@ -69,7 +73,19 @@ def prove(
         print_bars(console, outcome)
         passed = passed and outcome.passed
     if page is not None:
-        form = " --quick" if quick else ""
-        standing = [folder / name for name in EXPERIMENTS if (folder / name / "results.json").is_file()]
-        write_page(standing, page, command=f"stairways prove --all{form} --bars BARS --out DIR --page PAGE")
+        standing = [name for name in EXPERIMENTS if (folder / name / RESULTS).is_file()]
+        write_page(
+            [folder / name for name in standing],
+            page,
+            command=_command(quick, bars, seed),
+            missing=[name for name in EXPERIMENTS if name not in standing],
+        )
     return 0 if passed else 1
+
+
+def _command(quick: bool, bars: Path | None, seed: int | None) -> str:
+    words = ["stairways", "prove", "--all"]
+    words += ["--quick"] if quick else []
+    words += ["--seed", str(seed)] if seed is not None else []
+    words += ["--bars", "BARS"] if bars is not None else []
+    return shlex.join([*words, "--out", "DIR", "--page", "PAGE"])

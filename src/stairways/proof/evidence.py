@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stairways.errors import StorageError
+from stairways.proof.experiment import markdown_row
 from stairways.proof.folder import REPORT, RESULTS
 from stairways.registry.canonical import parse_json_object
 from stairways.registry.files import write_text_atomic
@@ -23,20 +24,21 @@ reach its bar stands here in the same size of type.
 """
 
 
-def write_page(folders: Sequence[Path], page: Path, *, command: str) -> None:
+def write_page(folders: Sequence[Path], page: Path, *, command: str, missing: Sequence[str] = ()) -> None:
     """Write the page and put its pictures beside it.
 
     Args:
         folders: Folders of finished experiments, in the order of the page.
         page: The Markdown file; pictures go to ``images/<page's name>/`` beside it.
         command: The command that made the folders, as a person types it.
+        missing: Names of experiments that were not run; the page says so.
 
     Raises:
         StorageError: If a folder holds no finished experiment.
     """
     found = [(folder, _results(folder)) for folder in folders]
     pictures = page.parent / "images" / page.stem
-    parts = [HEAD, f"    {command}\n", _overview([results for _, results in found])]
+    parts = [HEAD, f"    {command}\n", _overview([results for _, results in found], missing)]
     for folder, results in found:
         text = (folder / REPORT).read_text(encoding="utf-8")
         for plot in results["plots"]:
@@ -45,6 +47,7 @@ def write_page(folders: Sequence[Path], page: Path, *, command: str) -> None:
             shutil.copyfile(folder / f"{plot['name']}.png", pictures / name)
             text = text.replace(f"]({plot['name']}.png)", f"](images/{page.stem}/{name})")
         parts.append(text)
+    page.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomic(page, "\n".join(part.rstrip() + "\n" for part in parts))
 
 
@@ -55,14 +58,23 @@ def _results(folder: Path) -> dict[str, Any]:
     return dict(parse_json_object(place.read_bytes()))
 
 
-def _overview(found: Sequence[dict[str, Any]]) -> str:
-    lines = ["| experiment | bars held | data | minutes of one core |", "|---|---|---|---|"]
+def _overview(found: Sequence[dict[str, Any]], missing: Sequence[str]) -> str:
+    lines = [
+        "| experiment | bars held | form | seed | data | minutes of one core |",
+        "|---|---|---|---|---|---|",
+    ]
     for results in found:
         bars = results["bars"]
         held = sum(bar["passed"] for bar in bars)
         anchor = re.sub(r"[^a-z0-9 -]", "", results["title"].lower()).replace(" ", "-")
-        lines.append(
-            f"| [{results['title']}](#{anchor}) | {held} of {len(bars)} | {results['data']} | "
-            f"{results['cell_seconds'] / 60:.1f} |"
-        )
+        words = [
+            f"[{results['title']}](#{anchor})",
+            f"{held} of {len(bars)}" if results["passed"] else f"**{held} of {len(bars)}**",
+            "quick" if results["quick"] else "full",
+            str(results["seed"]),
+            str(results["data"]),
+            f"{results['cell_seconds'] / 60:.1f}",
+        ]
+        lines.append(markdown_row(words))
+    lines += [markdown_row([name, "**not run**", "-", "-", "-", "-"]) for name in missing]
     return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,7 +65,8 @@ class Bar:
 
     Attributes:
         name: What is asked, a few words.
-        observed: The figure measured; None where it could not be, which never passes.
+        observed: The figure measured; None where it could not be, which never passes. A number that is
+            not finite counts as none.
         threshold: What it is held against, in words with the unit.
         passed: Whether it holds.
         note: What a reader must know beside it: sample size, interval, mode.
@@ -77,6 +79,8 @@ class Bar:
     note: str = ""
 
     def __post_init__(self) -> None:
+        if isinstance(self.observed, float) and not math.isfinite(self.observed):
+            object.__setattr__(self, "observed", None)
         if self.passed and self.observed is None:
             raise ValueError(f"bar {self.name!r} passes without a figure")
 
@@ -89,6 +93,11 @@ class Bar:
             "passed": self.passed,
             "note": self.note,
         }
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """Return cells as one row of a Markdown table."""
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
 
 @dataclass(frozen=True)
@@ -133,9 +142,9 @@ class Table:
     def markdown(self) -> str:
         """Return the table in Markdown, without its title."""
         lines = [
-            "| " + " | ".join(column.heading for column in self.columns) + " |",
+            markdown_row([column.heading for column in self.columns]),
             "|" + "---|" * len(self.columns),
-            *("| " + " | ".join(column.text(row) for column in self.columns) + " |" for row in self.rows),
+            *(markdown_row([column.text(row) for column in self.columns]) for row in self.rows),
         ]
         return "\n".join(lines) + "\n"
 
@@ -177,6 +186,11 @@ class Findings:
     plots: Sequence[Plot]
     text: str
 
+    @property
+    def passed(self) -> bool:
+        """Whether there are bars and every one holds: nothing asked is nothing shown."""
+        return bool(self.bars) and all(bar.passed for bar in self.bars)
+
 
 class Experiment(ABC):
     """One named experiment. Instances hold nothing: everything comes with the job and the cell."""
@@ -195,7 +209,8 @@ class Experiment(ABC):
     def run(self, cell: Cell, job: Job) -> dict[str, Any]:
         """Run one cell and return plain JSON types; called in a process of its own.
 
-        Equal job and cell give equal results, wall times apart.
+        Equal job and cell give equal results, wall times apart. A call of the same cell that was killed may
+        have left something in the work folder.
         """
 
     @abstractmethod

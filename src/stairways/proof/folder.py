@@ -8,15 +8,15 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stairways.proof.experiment import markdown_row
 from stairways.registry.canonical import canonical_json
 from stairways.registry.files import write_bytes_atomic, write_text_atomic
 
 if TYPE_CHECKING:
-    from stairways.proof.experiment import Findings, Job, Plot, Table
+    from stairways.proof.experiment import Findings, Job, Table
 
 CELLS, WORK = "cells", "work"
 RESULTS, REPORT, COMMAND = "results.json", "report.md", "command.txt"
-RASTER_DPI = 144
 
 
 def command_of(name: str, job: Job) -> str:
@@ -27,13 +27,20 @@ def command_of(name: str, job: Job) -> str:
     return shlex.join([*words, "--out", "DIR"])
 
 
+def error_file(folder: Path, key: str) -> Path:
+    """Return where the full account of a cell's failure is kept until the cell succeeds."""
+    return folder / CELLS / f"{key}.error.txt"
+
+
 def write_findings(folder: Path, meta: dict[str, Any], findings: Findings) -> None:
     """Write everything that people and programs read; ``results.json`` last, so that it marks the end."""
+    from stairways.reporting.rendering import svg_and_png
+
     for table in findings.tables:
         write_text_atomic(folder / f"{table.name}.csv", table_csv(table))
         write_text_atomic(folder / f"{table.name}.md", table.markdown())
     for plot in findings.plots:
-        for suffix, picture in drawn(plot).items():
+        for suffix, picture in svg_and_png(plot.name, plot.size_points, plot.draw).items():
             write_bytes_atomic(folder / f"{plot.name}.{suffix}", picture)
     write_text_atomic(folder / COMMAND, meta["command"] + "\n")
     write_text_atomic(folder / REPORT, report(meta, findings))
@@ -41,6 +48,7 @@ def write_findings(folder: Path, meta: dict[str, Any], findings: Findings) -> No
         **meta,
         "rows": [dict(row) for row in findings.rows],
         "bars": [bar.as_record() for bar in findings.bars],
+        "passed": findings.passed,
         "tables": [table.name for table in findings.tables],
         "plots": [{"name": plot.name, "title": plot.title} for plot in findings.plots],
     }
@@ -55,20 +63,6 @@ def table_csv(table: Table) -> str:
     writer.writeheader()
     writer.writerows(dict(row) for row in table.rows)
     return buffer.getvalue()
-
-
-def drawn(plot: Plot) -> dict[str, bytes]:
-    """Return a picture as SVG and PNG, in the house style; equal input gives equal bytes."""
-    from stairways.reporting.drawing import PALETTE, blank_figure, styled
-
-    with styled(plot.name):
-        figure = blank_figure(*plot.size_points)
-        figure.patch.set_facecolor(PALETTE["paper"][0])
-        plot.draw(figure)
-        vector, raster = io.BytesIO(), io.BytesIO()
-        figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(raster, format="png", dpi=RASTER_DPI, metadata={"Software": None})
-    return {"svg": vector.getvalue(), "png": raster.getvalue()}
 
 
 def report(meta: dict[str, Any], findings: Findings) -> str:
@@ -88,12 +82,12 @@ def report(meta: dict[str, Any], findings: Findings) -> str:
 def bars_markdown(findings: Findings) -> str:
     """Return the bars as a table: what was asked, what was measured, whether it holds."""
     if not findings.bars:
-        return ""
+        return "**No bar was set: nothing is shown.**\n"
     lines = ["| what | measured | bar | holds | |", "|---|---|---|---|---|"]
     for bar in findings.bars:
         measured = "not measured" if bar.observed is None else observed_text(bar.observed)
         holds = "yes" if bar.passed else "**no**"
-        lines.append(f"| {bar.name} | {measured} | {bar.threshold} | {holds} | {bar.note} |")
+        lines.append(markdown_row([bar.name, measured, bar.threshold, holds, bar.note]))
     return "\n".join(lines) + "\n"
 
 

@@ -5,24 +5,30 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
+import shutil
+import signal
+import threading
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import groupby
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stairways.errors import ConfigError, StorageError
+from stairways.errors import ConfigError, StairwaysError, StorageError
 from stairways.proof.experiment import Cell, Experiment, Findings, Job
-from stairways.proof.folder import CELLS, WORK, command_of, write_findings
+from stairways.proof.folder import CELLS, RESULTS, WORK, command_of, error_file, write_findings
 from stairways.registry.canonical import canonical_json, parse_json_object
-from stairways.registry.files import write_bytes_atomic
+from stairways.registry.files import remove_stale, write_bytes_atomic, write_text_atomic
+from stairways.tuning.run_folder import RunFolder
 from stairways.tuning.versions import library_versions
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnContext
+    from multiprocessing.process import BaseProcess
 
 PROCESSES = 2
 KEY = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
@@ -54,8 +60,8 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether every bar holds."""
-        return all(bar.passed for bar in self.findings.bars)
+        """Whether there are bars and every one holds."""
+        return self.findings.passed
 
 
 def load(path: str) -> Experiment:
@@ -77,9 +83,12 @@ def run_experiment(
 ) -> Outcome:
     """Run what is not there yet, conclude and write the folder.
 
+    A cell counts as done where its arguments, seed, form, bars, library versions and all cells of lower
+    stages are those of before. ``results.json`` is taken away first: while it stands, it is the result.
+
     Args:
         path: ``module:Class`` of the experiment; processes import it again.
-        folder: Where it is written; a folder of the same experiment, seed and form goes on.
+        folder: Where it is written; a folder of the same experiment goes on.
         seed: Run seed.
         quick: Whether the short form is asked for.
         bars: Folder of real bars, if there is one.
@@ -88,36 +97,51 @@ def run_experiment(
 
     Raises:
         ConfigError: If the experiment needs real bars and there are none.
-        StorageError: If the folder holds something else.
+        StorageError: If the folder holds something else, or another process works in it.
+        StairwaysError: If a cell fails; those that were finished stand.
     """
     experiment = load(path)
-    if experiment.data == "real" and bars is None:
-        raise ConfigError(
-            f"{experiment.name} runs on real bars",
-            where="--bars",
-            remedy="name their folder, or leave it out",
-        )
+    check_bars(experiment, bars)
     job = Job(seed, quick, bars, folder / WORK)
     cells = list(experiment.cells(job))
     _check_keys(cells)
     _check_folder(folder, experiment)
-    for place in (folder / CELLS, job.work):
-        place.mkdir(parents=True, exist_ok=True)
-    results = _kept(folder, cells, job)
+    (folder / CELLS).mkdir(parents=True, exist_ok=True)
+    with RunFolder(folder).held():
+        return _run(path, experiment, cells, job, folder, follower, processes)
+
+
+def _run(
+    path: str,
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    job: Job,
+    folder: Path,
+    follower: Follower,
+    processes: int,
+) -> Outcome:
+    for place in (folder, folder / CELLS):
+        remove_stale(place)
+    identities = _identities(cells, job)
+    results = _kept(folder, cells, identities, job)
+    if not results:
+        shutil.rmtree(job.work, ignore_errors=True)
+    job.work.mkdir(exist_ok=True)
+    (folder / RESULTS).unlink(missing_ok=True)
     follower.began(experiment, len(cells), len(results))
     todo = [cell for cell in cells if cell.key not in results]
-    for _, stage in groupby(sorted(todo, key=lambda cell: cell.stage), key=lambda cell: cell.stage):
-        results |= _run_stage(path, list(stage), job, folder, follower, processes)
-    ordered = {cell.key: results[cell.key]["result"] for cell in cells}
-    findings = experiment.conclude(job, ordered)
+    for stage in sorted({cell.stage for cell in todo}):
+        chosen = [cell for cell in todo if cell.stage == stage]
+        results |= _run_stage(path, chosen, identities, job, folder, follower, processes)
+    findings = experiment.conclude(job, {cell.key: results[cell.key]["result"] for cell in cells})
     meta = {
         "experiment": experiment.name,
         "title": experiment.title,
         "question": experiment.question,
         "data": experiment.data,
         "command": command_of(experiment.name, job),
-        "seed": seed,
-        "quick": quick,
+        "seed": job.seed,
+        "quick": job.quick,
         "n_cells": len(cells),
         "cell_seconds": round(sum(results[cell.key]["seconds"] for cell in cells), 1),
         "versions": library_versions(),
@@ -126,29 +150,89 @@ def run_experiment(
     return Outcome(experiment.name, folder, findings)
 
 
+def check_bars(experiment: Experiment, bars: Path | None) -> None:
+    """Refuse to begin without the real bars that were named or are needed.
+
+    Raises:
+        ConfigError: If an experiment on real bars has none, or what was named is no folder.
+    """
+    if experiment.data == "real" and bars is None:
+        raise ConfigError(
+            f"{experiment.name} runs on real bars",
+            where="--bars",
+            remedy="name their folder, or leave it out",
+        )
+    if bars is not None and not bars.is_dir():
+        raise ConfigError("is no folder", where=f"--bars {bars}", remedy="name the folder of the bars")
+
+
 def _run_stage(
-    path: str, cells: Sequence[Cell], job: Job, folder: Path, follower: Follower, processes: int
+    path: str,
+    cells: Sequence[Cell],
+    identities: Mapping[str, str],
+    job: Job,
+    folder: Path,
+    follower: Follower,
+    processes: int,
 ) -> dict[str, dict[str, Any]]:
     """Run the cells of one stage; an error or Ctrl-C stops it, and what was finished stands."""
     context: SpawnContext = get_context("spawn")
     done: dict[str, dict[str, Any]] = {}
-    with ProcessPoolExecutor(min(processes, len(cells)), mp_context=context) as pool:
+    n_workers = min(processes, len(cells))
+    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_answer_to_parent) as pool:
         running: dict[Future[dict[str, Any]], Cell] = {pool.submit(work, path, c, job): c for c in cells}
         try:
             while running:
                 ready, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in ready:
+                for future in sorted(ready, key=lambda one: one.exception() is not None):
                     cell = running.pop(future)
-                    entry = {**future.result(), "identity": _identity(cell, job)}
+                    entry = {**_result(future, cell, folder), "identity": identities[cell.key]}
                     write_bytes_atomic(_place(folder, cell), canonical_json(entry, indent=1))
+                    error_file(folder, cell.key).unlink(missing_ok=True)
                     done[cell.key] = entry
                     follower.finished(cell, entry["seconds"])
         except BaseException:
+            # the pool forgets its processes when it shuts down, and would wait for the cells they run
+            workers = list((pool._processes or {}).values())
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((pool._processes or {}).values()):
+            for process in workers:
                 process.terminate()
             raise
     return done
+
+
+def _answer_to_parent() -> None:
+    """Leave Ctrl-C, which reaches every process of a terminal, to the parent, and never outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _result(future: Future[dict[str, Any]], cell: Cell, folder: Path) -> dict[str, Any]:
+    """Return what a cell gave; a failure becomes one line, and the whole account stays beside the cells.
+
+    Raises:
+        StairwaysError: If the cell failed; of the cell's own kind where it has one.
+    """
+    error = future.exception()
+    if error is None:
+        return future.result()
+    place = error_file(folder, cell.key)
+    write_text_atomic(place, "".join(traceback.format_exception(error)))
+    if isinstance(error, StairwaysError):
+        where = f"cell {cell.key}, {error.where}" if error.where else f"cell {cell.key}"
+        raise type(error)(error.what, where=where, remedy=error.remedy) from error
+    raise StairwaysError(
+        f"{type(error).__name__}: {error}",
+        where=f"cell {cell.key}",
+        remedy=f"what was finished stands; the rest is in {place}",
+    ) from error
 
 
 def work(path: str, cell: Cell, job: Job) -> dict[str, Any]:
@@ -160,23 +244,44 @@ def work(path: str, cell: Cell, job: Job) -> dict[str, Any]:
     return {"result": plain, "seconds": round(time.perf_counter() - began, 2)}
 
 
-def _identity(cell: Cell, job: Job) -> str:
-    """Return a digest of what a cell's result depends on, beside the code."""
+def _identities(cells: Sequence[Cell], job: Job) -> dict[str, str]:
+    """Return a digest of what each cell's result depends on, beside the code.
+
+    A cell may read what any cell of a lower stage left in the work folder, so those belong to it.
+    """
     bars = None if job.bars is None else str(job.bars.resolve())
-    content = {"arguments": cell.arguments, "seed": job.seed, "quick": job.quick, "bars": bars}
-    content["versions"] = library_versions()
-    return hashlib.sha256(canonical_json(content)).hexdigest()
+    common = {"seed": job.seed, "quick": job.quick, "bars": bars, "versions": library_versions()}
+    found: dict[str, str] = {}
+    for cell in sorted(cells, key=lambda one: one.stage):
+        before = [found[other.key] for other in cells if other.stage < cell.stage]
+        content = {**common, "arguments": cell.arguments, "before": before}
+        found[cell.key] = hashlib.sha256(canonical_json(content)).hexdigest()
+    return found
 
 
-def _kept(folder: Path, cells: Sequence[Cell], job: Job) -> dict[str, dict[str, Any]]:
+def _kept(
+    folder: Path, cells: Sequence[Cell], identities: Mapping[str, str], job: Job
+) -> dict[str, dict[str, Any]]:
+    """Return the results of before that still hold.
+
+    None do where cells build on each other and the folder they share is gone.
+    """
+    if len({cell.stage for cell in cells}) > 1 and not job.work.is_dir():
+        return {}
     kept = {}
     for cell in cells:
-        place = _place(folder, cell)
-        if place.is_file():
-            entry = parse_json_object(place.read_bytes())
-            if entry.get("identity") == _identity(cell, job):
-                kept[cell.key] = dict(entry)
+        entry = _entry(_place(folder, cell))
+        if entry.get("identity") == identities[cell.key]:
+            kept[cell.key] = entry
     return kept
+
+
+def _entry(place: Path) -> dict[str, Any]:
+    """Return what a cell left; nothing where it left nothing or the file is damaged."""
+    try:
+        return dict(parse_json_object(place.read_bytes()))
+    except (OSError, ValueError):
+        return {}
 
 
 def _place(folder: Path, cell: Cell) -> Path:

@@ -74,6 +74,8 @@ def print_bars(console: Console, outcome: Outcome) -> None:
         if bar.note:
             line.append(f"  {bar.note}", style="dim")
         console.print(line, soft_wrap=True)
+    if not outcome.findings.bars:
+        console.print("  [red]no bar was set[/]: nothing is shown, and that does not pass", soft_wrap=True)
     console.print(f"  {outcome.folder}", soft_wrap=True, highlight=False)
 
 

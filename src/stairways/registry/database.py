@@ -201,6 +201,17 @@ class GateDatabase:
         with reading(self._engine) as connection:
             return int(connection.execute(query).scalar_one())
 
+    def trial_sharpes(self, data_digest: str) -> tuple[float, ...]:
+        """Return the annual Sharpe ratios of those cycles, each on its select sessions; some have none."""
+        query = (
+            select(CycleMetrics.sharpe)
+            .join(Run)
+            .where(Run.data_digest == data_digest)
+            .order_by(Run.started_at, Run.run_id, CycleMetrics.cycle_id)
+        )
+        with reading(self._engine) as connection:
+            return tuple(sharpe for sharpe in connection.execute(query).scalars() if sharpe is not None)
+
 
 def _insert(connection: Connection, model: type[Base]) -> sqlite.Insert | postgresql.Insert:
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert

@@ -84,6 +84,7 @@ def summary_page(summary: dict[str, Any]) -> str:
     from markupsafe import Markup
 
     from stairways.reporting.drawing import PALETTE
+    from stairways.reporting.multiple_testing import multiple_testing_lines
     from stairways.reporting.pictures import all_pictures
 
     pictures = {picture.name: picture for picture in all_pictures(summary)}
@@ -105,6 +106,7 @@ def summary_page(summary: dict[str, Any]) -> str:
         policies=_policies(summary),
         pairs=_pairs(summary),
         cycles=[_cycle(cycle, summary) for cycle in summary.get("cycles") or []],
+        choice=multiple_testing_lines(summary["multiple_testing"]),
         control=_control(summary["control"]),
         run=_run(summary),
         looks=summary["run"].get("looks"),

@@ -44,6 +44,7 @@ def tune_summary(
     quality: QualityReport | None,
     judgement: FinalJudgement,
     cycles: list[dict[str, Any]],
+    multiple_testing: dict[str, Any],
     preflight: dict[str, Any],
     run: dict[str, Any],
 ) -> dict[str, Any]:
@@ -65,6 +66,7 @@ def tune_summary(
         "verdicts": [verdict.as_record() for verdict in judgement.gate.verdicts],
         "required": list(judgement.gate.required),
         "cycles": cycles,
+        "multiple_testing": multiple_testing,
         "control": {
             "points": settings.control.points.model_dump(mode="json"),
             "actuator": settings.control.actuator.model_dump(mode="json"),

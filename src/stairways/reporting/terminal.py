@@ -270,11 +270,15 @@ def print_outcome(console: Console, summary: Mapping[str, Any], folder: Path | N
     """
     from rich.text import Text
 
+    from stairways.reporting.multiple_testing import print_multiple_testing
+
     said = outcome(summary)
     console.print()
     print_verdicts(console, summary["verdicts"], required=summary["required"])
     console.print()
     _print_table(console, _policy_table(summary))
+    console.print()
+    print_multiple_testing(console, summary["multiple_testing"])
     console.print()
     print_data(console, summary["data"])
     console.print()

@@ -26,8 +26,9 @@ from stairways.tuning.best import Best, better_fallback
 from stairways.tuning.book import RunBook
 from stairways.tuning.contest import Entrant
 from stairways.tuning.cycle import Bench, CycleResult, run_cycle
-from stairways.tuning.final import FinalJudgement, judge_finally
+from stairways.tuning.final import CANDIDATE, FinalJudgement, judge_finally
 from stairways.tuning.market_access import open_for
+from stairways.tuning.multiple_testing import CycleReturns, multiple_testing
 from stairways.tuning.packing import pack_candidate, refuse_seen, unpack_for
 from stairways.tuning.ranges import TuneSplit, span_of, split_tune, with_sample_ranges
 from stairways.tuning.run_folder import (
@@ -110,6 +111,7 @@ class TuneRun:
         self.market = observe(self.dataset.sessions, self.table)
         self.log = RunLog(out / LOG_FILE, clock, watcher)
         self.book = RunBook(self.log, clock)
+        self.cycle_returns = CycleReturns()
         self.without_improvement = 0
         self.stopped = ""
 
@@ -145,13 +147,13 @@ class TuneRun:
     def _run(self, database: GateDatabase) -> TuneOutcome:
         started = self._warm_start()
         bench = self._bench(started)
-        found = preflight(bench, started, self.watcher)
+        gold_tilt = bench.calibrated(self.gold.program, None)
+        found = preflight(bench, started, gold_tilt, self.watcher)
         for verdict in found.verdicts:
             self.log.event("CONTROL", verdict.name, passed=verdict.passed, reason=verdict.reason)
         self.log.event("CONTROL", "authority.measured", text=found.authority.text())
         if not all(verdict.passed for verdict in found.verdicts):
             raise TrainingError("the sign self-test failed: the loop would push the wrong way")
-        gold_tilt = bench.calibrated(self.gold.program, None)
         trainer = make_trainer(bench, started, gold_tilt)
         best = self._gold_as_best(bench)
         fallback: Best | None = None
@@ -211,6 +213,7 @@ class TuneRun:
             fallback = better_fallback(fallback, candidate, passed=sound)
         run_id = self._state["run_id"]
         self.book.note(database, run_id, result, improved=candidate.improved, drift_action=action)
+        self.cycle_returns.note(candidate.returns)
         if not self.stopped and self._stop_early(cycle):
             self.stopped = f"early stop: {self.without_improvement} cycles without improvement"
         if self.stopped:
@@ -341,7 +344,7 @@ class TuneRun:
 
     def _checkpoint(self, trainer: Trainer, cycle: int, best: Best, fallback: Best | None) -> None:
         snapshot = trainer.snapshot()
-        arrays, plain = dict(snapshot["arrays"]), dict(snapshot["plain"])
+        arrays, plain = dict(snapshot["arrays"]) | self.cycle_returns.arrays(), dict(snapshot["plain"])
         for name, kept in (("best", best), ("fallback", fallback)):
             if kept is not None:
                 arrays |= kept.arrays(name)
@@ -361,6 +364,7 @@ class TuneRun:
         arrays, plain = loaded
         trainer.restore({"arrays": arrays, "plain": plain})
         self.book.restore(plain)
+        self.cycle_returns.restore(arrays)
         self.without_improvement, self.stopped = plain["without_improvement"], plain["stopped"]
         best, fallback = (
             Best.restored(name, arrays, plain[name], bench.select.dates) if name in plain else None
@@ -444,6 +448,14 @@ class TuneRun:
             quality=self.dataset.quality,
             judgement=judgement,
             cycles=self.book.records,
+            multiple_testing=multiple_testing(
+                database,
+                self._data_digest,
+                cycles=self.cycle_returns.matrix,
+                chosen_cycle=judgement.cycle,
+                unseen=judgement.replays[CANDIDATE].ledger.returns_ratio,
+                risk_free_per_session=self.settings.trading.risk_free_per_session,
+            ),
             preflight=preflight,
             run={
                 "run_id": self._state["run_id"],

@@ -1,0 +1,363 @@
+"""What the frontier experiment found: bars, tables, pictures, words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from stairways.proof.experiment import Bar, Column, Findings, Plot, Table
+from stairways.proof.frontier_pictures import draw_made, draw_without_edge
+from stairways.proof.frontier_pool import (
+    Z_95,
+    difference,
+    net,
+    optimum_of_the_others,
+    pooled,
+    pooled_row,
+    rows_of,
+    slope,
+)
+
+if TYPE_CHECKING:
+    from stairways.proof.frontier import Size
+
+REACHABLE_TRADES, MOST_DISTANCE_TRADES = 5.0, 0.5
+UNIT_COST_BPS, MOST_COST_ERROR = 0.15, 0.02
+"""A trade moves a unit of 15 % of NAV at 1 bp one way: 0.15 bp of NAV. Prices and NAV move between the order
+that opens a position and the one that closes it, which is worth well under 2 % of that."""
+BUDGET = 16.5
+TITLES = {
+    "tilt": "planted",
+    "tuned": "planted",
+    "noise": "noise",
+    "real": "NVDA + MSFT, 5 minutes",
+}
+
+Result = Mapping[str, Any]
+
+
+def findings(results: Sequence[Result], size: Size, *, real_bars: bool) -> Findings:
+    """Return rows, bars, tables, pictures and text.
+
+    Args:
+        results: Results of all cells.
+        size: How much was measured.
+        real_bars: Whether there were real bars.
+    """
+    measured = [result for result in results if "rows" in result]
+    golds = [result for result in results if result["kind"] == "gold"]
+    table = _pooled_rows(measured, size)
+    holds = _hold_rows(measured, size)
+    gains = optimum_of_the_others(measured, "tilt", size.points)
+    tables = [_frontier_table(table)]
+    if holds:
+        tables.append(_hold_table(holds))
+    if golds:
+        tables.append(_gold_table(golds))
+    return Findings(
+        rows=[*table, *holds, *_single_rows(measured), *({"level": "gold", **gold} for gold in golds)],
+        bars=_bars(measured, size, gains, real_bars=real_bars),
+        tables=tables,
+        plots=[
+            Plot(
+                "planted",
+                "Planted markets: net result over the trades achieved, mean of the markets with 95 % "
+                "intervals; thin lines are single markets and keys. Random trading at equal turnover is the "
+                "chance level.",
+                lambda figure: draw_made(figure, table, measured),
+                (760.0, 380.0),
+            ),
+            Plot(
+                "without_edge",
+                "Where there is no edge: net result over the trades achieved with 95 % intervals, beside "
+                "what the trades cost.",
+                lambda figure: draw_without_edge(figure, table),
+                (760.0, 340.0),
+            ),
+        ],
+        text=_text(measured, table, holds, gains, size, real_bars=real_bars),
+    )
+
+
+def _pooled_rows(results: Sequence[Result], size: Size) -> list[dict[str, Any]]:
+    wanted: list[tuple[str, str, float | None]] = []
+    for kind in ("tilt", "noise", "real"):
+        wanted += [(kind, "untilted", None), (kind, "oracle", None)]
+        wanted += [(kind, arm, point) for arm in ("tilt", "random") for point in size.points]
+    wanted += [("tuned", arm, point) for arm in ("tuned",) for point in size.tuned_points]
+    rows = [pooled_row(results, kind, arm, point) for kind, arm, point in wanted]
+    return [{**row, "title": TITLES[row["kind"]]} for row in rows if row is not None]
+
+
+def _single_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    return [
+        {
+            "level": "cell",
+            "kind": result["kind"],
+            "market": result["market"],
+            "seed": result["seed"],
+            "hold_set_point_ratio": result["hold"],
+            "source": result["data"]["source"],
+            **row,
+        }
+        for result in results
+        for row in result["rows"]
+    ]
+
+
+def _hold_rows(results: Sequence[Result], size: Size) -> list[dict[str, Any]]:
+    rows = []
+    for hold in size.hold_points:
+        kept = [result for result in results if result["kind"] == "hold" and result["hold"] == hold]
+        row = pooled_row(kept, "hold", "tilt", BUDGET)
+        if row is not None:
+            rows.append({**row, "hold_set_point_ratio": hold})
+    return rows
+
+
+def _bars(
+    results: Sequence[Result], size: Size, gains: Sequence[Mapping[str, Any]], *, real_bars: bool
+) -> list[Bar]:
+    bars = [_optimum_bar(gains, size), _chance_bar(results, size), _distance_bar(results)]
+    bars += _cost_bars(results)
+    bars.append(_no_edge_bar(results, size, "noise"))
+    if real_bars:
+        bars.append(_no_edge_bar(results, size, "real"))
+    return bars
+
+
+def _optimum_bar(gains: Sequence[Mapping[str, Any]], size: Size) -> Bar:
+    gain, error = pooled(
+        [(row["market"], row) for row in gains], lambda row: row["gain_bps"], lambda row: row["gain_se_bps"]
+    )
+    chosen = ", ".join(f"{row['set_point']:g}" for row in gains)
+    return Bar(
+        f"planted: net gain of the best set point over {size.points[0]:g} trades, bp per session",
+        gain,
+        f"above 0 by {size.deviations:g} SE",
+        gain > size.deviations * error,
+        f"SE {error:.2f}, {len(gains)} markets; best on the other markets: {chosen}",
+    )
+
+
+def _chance_bar(results: Sequence[Result], size: Size) -> Bar:
+    gain, error = difference(rows_of(results, "tilt", "tilt", BUDGET), "random")
+    return Bar(
+        f"planted: net above random at equal turnover, {BUDGET:g} trades, bp per session",
+        gain,
+        f"above 0 by {size.deviations:g} SE",
+        gain > size.deviations * error,
+        f"SE {error:.2f}",
+    )
+
+
+def _distance_bar(results: Sequence[Result]) -> Bar:
+    distances = [
+        (abs(row["trades_per_session"] - row["set_point"]), result["kind"], row["set_point"])
+        for result in results
+        for row in result["rows"]
+        if row["arm"] in ("tilt", "tuned") and row["set_point"] >= REACHABLE_TRADES
+    ]
+    worst, kind, point = max(distances)
+    return Bar(
+        f"largest distance of the trades achieved from a set point of {REACHABLE_TRADES:g} or more",
+        worst,
+        f"<= {MOST_DISTANCE_TRADES:g} trades",
+        worst <= MOST_DISTANCE_TRADES,
+        f"of {len(distances)} points, each a mean over its sessions; worst: {kind}, set point {point:g}",
+    )
+
+
+def _cost_bars(results: Sequence[Result]) -> list[Bar]:
+    """Return whether the costs of a trade are those that were set, on every kind of market."""
+    bars = []
+    for kind, title in (("tilt", "planted"), ("noise", "noise"), ("real", "real bars")):
+        rows = [
+            row for r in results if r["kind"] == kind for row in r["rows"] if row["arm"] in ("tilt", "random")
+        ]
+        if rows:
+            found = slope(rows, "costs_bps")
+            bars.append(
+                Bar(
+                    f"{title}: costs of one more trade, bp",
+                    found,
+                    f"{UNIT_COST_BPS:g} within {MOST_COST_ERROR:.0%} (unit 15 % of NAV x 1 bp)",
+                    abs(found - UNIT_COST_BPS) <= MOST_COST_ERROR * UNIT_COST_BPS,
+                    f"least squares over {len(rows)} points",
+                )
+            )
+    return bars
+
+
+def _no_edge_bar(results: Sequence[Result], size: Size, kind: str) -> Bar:
+    top = size.points[-1]
+    gain, error = difference(rows_of(results, kind, "tilt", top), "lowest")
+    low, high = gain - Z_95 * error, gain + Z_95 * error
+    return Bar(
+        f"{TITLES[kind]}: net of {top:g} trades over {size.points[0]:g}, bp per session",
+        gain,
+        "95 % interval not above 0: trading more pays nothing",
+        low <= 0.0,
+        f"[{low:+.2f}, {high:+.2f}]",
+    )
+
+
+def _frontier_table(rows: Sequence[dict[str, Any]]) -> Table:
+    columns = [
+        Column("market", "{title}"),
+        Column("policy", "{arm}"),
+        Column("set point", "{set_point:g}"),
+        Column("trades", "{trades_per_session:.2f}"),
+        Column("hold", "{hold_rate_ratio:.1%}"),
+        Column("net bp [95 %]", "{net_bps:+.2f} [{net_low_bps:+.2f}, {net_high_bps:+.2f}]"),
+        Column("gross bp", "{gross_bps:+.2f}"),
+        Column("costs bp", "{costs_bps:.2f}"),
+        Column("Sharpe", "{sharpe:.2f}"),
+        Column("above no budget", _with_interval("untilted")),
+        Column("above the lowest set point", _with_interval("lowest")),
+        Column("above random", _with_interval("random")),
+        Column("above the tilt", _with_interval("tilt")),
+    ]
+    return Table("frontier", "Frontiers, means over markets and keys", columns, rows)
+
+
+def _with_interval(name: str) -> str:
+    return f"{{above_{name}_bps:+.2f}} [{{above_{name}_low_bps:+.2f}}, {{above_{name}_high_bps:+.2f}}]"
+
+
+def _hold_table(rows: Sequence[dict[str, Any]]) -> Table:
+    columns = [
+        Column("hold set point", "{hold_set_point_ratio:.0%}"),
+        Column("hold", "{hold_rate_ratio:.1%}"),
+        Column("trades", "{trades_per_session:.2f}"),
+        Column("net bp [95 %]", "{net_bps:+.2f} [{net_low_bps:+.2f}, {net_high_bps:+.2f}]"),
+        Column("gross bp", "{gross_bps:+.2f}"),
+        Column("Sharpe", "{sharpe:.2f}"),
+    ]
+    return Table("hold", f"The hold set point at {BUDGET:g} trades, planted markets", columns, rows)
+
+
+def _gold_table(rows: Sequence[Result]) -> Table:
+    columns = [
+        Column("seed", "{seed}"),
+        Column("over-holds", "{over_holds}"),
+        Column("hold", "{hold_rate_ratio:.1%}"),
+        Column("trades", "{trades_per_session:.2f}"),
+        Column("net bp", "{net_bps:+.2f}"),
+        Column("net bp before over-hold", "{skill_before_over_hold_bps:+.2f}"),
+    ]
+    title = "Golds on real bars, trained on 2022-02-02 to 2022-11-22, measured on the 28 sessions after"
+    return Table("golds", title, columns, rows)
+
+
+def _text(
+    results: Sequence[Result],
+    table: Sequence[dict[str, Any]],
+    holds: Sequence[dict[str, Any]],
+    gains: Sequence[Mapping[str, Any]],
+    size: Size,
+    *,
+    real_bars: bool,
+) -> str:
+    sessions = next(r["data"]["n_sessions"] for r in results if r["kind"] == "tilt")
+    words = [
+        "`stairways frontier` leads one policy through the same sessions under every set point, its "
+        "multipliers calibrated on up to 240 sessions before; only the budget differs. The shipped gold, "
+        f"sampled, hold set point 55 %, on {size.markets} planted markets of other seeds than its own, "
+        f"{sessions:,} sessions and {size.keys} runs of other random numbers each, and on {size.noise} noise "
+        "market(s). Intervals are over markets; within a market they are paired stationary bootstraps or, "
+        "for a single policy, Newey-West. The best of several set points flatters itself, so the optimum of "
+        "one market is looked for on the others.",
+        _planted_words(table, gains, size),
+        _tuned_words(table),
+        _price_words(table, "noise", "On noise"),
+    ]
+    if real_bars:
+        words.append(
+            _price_words(
+                table,
+                "real",
+                f"On real five-minute bars of NVDA and MSFT, 2025-05-12 to 2025-12-31, golds trained on 2022 "
+                f"({size.golds} seeds, same sessions),",
+            )
+        )
+    else:
+        words.append("No folder of real bars was given, so the price of trading is shown on noise alone.")
+    words.append(_hold_words(results, holds))
+    return "\n\n".join(word for word in words if word)
+
+
+def _point(table: Sequence[dict[str, Any]], kind: str, arm: str, set_point: float | None) -> dict[str, Any]:
+    return next(row for row in table if (row["kind"], row["arm"], row["set_point"]) == (kind, arm, set_point))
+
+
+def _planted_words(table: Sequence[dict[str, Any]], gains: Sequence[Mapping[str, Any]], size: Size) -> str:
+    rows = [row for row in table if row["kind"] == "tilt" and row["arm"] == "tilt"]
+    best, last = max(rows, key=lambda row: row["net_bps"]), rows[-1]
+    budget, free = _point(table, "tilt", "tilt", BUDGET), _point(table, "tilt", "untilted", None)
+    chosen = sorted({row["set_point"] for row in gains})
+    place = "at the right-hand end" if best is last else "inside the range"
+    return (
+        f"**With a signal** the net result is highest at {best['trades_per_session']:.1f} trades "
+        f"({best['net_bps']:+.2f} bp; {place}), set points named by the other markets: "
+        f"{', '.join(f'{point:g}' for point in chosen)}. The default of {BUDGET:g} earns "
+        f"{budget['net_bps']:+.2f} bp, {budget['above_untilted_bps']:+.2f} "
+        f"[{budget['above_untilted_low_bps']:+.2f}, {budget['above_untilted_high_bps']:+.2f}] bp against the "
+        f"same policy without a budget, which trades {free['trades_per_session']:.1f} times. Between "
+        f"{rows[1]['set_point']:g} and {last['set_point']:g} trades gross rises by "
+        f"{last['gross_bps'] - rows[1]['gross_bps']:+.2f} bp and costs by "
+        f"{last['costs_bps'] - rows[1]['costs_bps']:+.2f}: what the frontier shows is the difference."
+    )
+
+
+def _tuned_words(table: Sequence[dict[str, Any]]) -> str:
+    rows = [row for row in table if row["arm"] == "tuned"]
+    if not rows:
+        return ""
+    parts = [
+        f"{row['set_point']:g}: {row['above_tilt_bps']:+.2f} [{row['above_tilt_low_bps']:+.2f}, "
+        f"{row['above_tilt_high_bps']:+.2f}]"
+        for row in rows
+    ]
+    return (
+        f"Tuned at the set point ({rows[0]['n_markets']} markets, the product's own tuning) less the same "
+        f"gold under the tilt, bp per session, by set point: {'; '.join(parts)}."
+    )
+
+
+def _price_words(table: Sequence[dict[str, Any]], kind: str, lead: str) -> str:
+    rows = [row for row in table if row["kind"] == kind and row["arm"] == "tilt"]
+    budget = _point(table, kind, "tilt", BUDGET)
+    return (
+        f"{lead} a trade costs {slope(rows, 'costs_bps'):.3f} bp and earned "
+        f"{slope(rows, 'gross_bps'):+.3f} bp gross, so the net result changed by "
+        f"{slope(rows, 'net_bps'):+.3f} bp a trade. At {BUDGET:g} trades: {budget['net_bps']:+.2f} "
+        f"[{budget['net_low_bps']:+.2f}, {budget['net_high_bps']:+.2f}] bp a session, "
+        f"{budget['costs_bps']:.2f} of it costs; against random at equal turnover "
+        f"{budget['above_random_bps']:+.2f} [{budget['above_random_low_bps']:+.2f}, "
+        f"{budget['above_random_high_bps']:+.2f}]."
+    )
+
+
+def _hold_words(results: Sequence[Result], holds: Sequence[dict[str, Any]]) -> str:
+    if not holds:
+        return ""
+    error = fmean(
+        net(
+            rows_of([r for r in results if r["kind"] == "hold" and r["hold"] == row["hold_set_point_ratio"]],
+                    "hold", "tilt", BUDGET)
+        )[1]
+        for row in holds
+    )  # fmt: skip
+    values = [row["net_bps"] for row in holds]
+    spread = max(values) - min(values)
+    # two independent means differ by so much at most in 95 % of cases; these are paired, and differ less
+    chance = Z_95 * math.sqrt(2.0) * error
+    verdict = "less than" if spread < chance else "more than"
+    named = "; ".join(f"{row['hold_set_point_ratio']:.0%}: {row['net_bps']:+.2f}" for row in holds)
+    return (
+        f"**The hold set point** at {BUDGET:g} trades, net bp: {named}. The spread of {spread:.2f} bp is "
+        f"{verdict} the {chance:.2f} bp by which two such means scatter."
+    )

@@ -1,0 +1,310 @@
+"""Walk-forward: train gold, tune it, test once, and roll on; every test session is unseen.
+
+Each window runs the product's own gold training and its own main job in a folder of its own. What its
+policies did on the test sessions is kept there, so that a stopped walk goes on, and the windows are read
+together at the end, in date order, as one account.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stairways.config import DateRange, RangeSettings
+from stairways.errors import ConfigError, RangeError, TrainingError
+from stairways.registry.artifact import read_artifact
+from stairways.registry.canonical import canonical_json, parse_json_object
+from stairways.registry.connection import sqlite_url
+from stairways.registry.files import write_bytes_atomic, write_folder_atomic
+from stairways.tuning.evaluate import POLICY, evaluate
+from stairways.tuning.final import CANDIDATE
+from stairways.tuning.gold import GoldTraining
+from stairways.tuning.market_access import open_dataset
+from stairways.tuning.pooling import ledger_record, pool
+from stairways.tuning.ranges import MIN_TUNE_SESSIONS
+from stairways.tuning.run import TuneRun
+from stairways.tuning.run_folder import ARTIFACT_FOLDER, DATABASE_FILE, RUN_FILE, Silent
+
+if TYPE_CHECKING:
+    from stairways.config import Settings
+    from stairways.market.sessions import Sessions
+    from stairways.tuning.run_folder import Clock, Watcher
+
+WALK_FILE, WINDOW_FILE = "walk.json", "window.json"
+GOLD_PLACE, RUN_PLACE = "gold", "run"
+KEPT_OF_GOLD = ("steps", "stopped", "wall_seconds", "gold", "verdicts")
+KEPT_OF_RUN = ("digest", "steps", "cycle", "accepted", "skill_proven", "looks")
+LEAST_TEST_SESSIONS = 20
+"""The last window may be shorter than the others, but never too short for a Sharpe ratio."""
+
+Watch = Callable[[str], AbstractContextManager["Watcher"]]
+
+
+@dataclass(frozen=True)
+class WindowSizes:
+    """Lengths of a window, in sessions.
+
+    Attributes:
+        train: Gold's training.
+        tune: The candidate's tuning, behind it.
+        test: The unseen sessions, behind that.
+        step: How far the next window lies behind; at least ``test``, or a session would count twice.
+    """
+
+    train: int = 200
+    tune: int = 60
+    test: int = 60
+    step: int = 60
+
+    def __post_init__(self) -> None:
+        least = {"train": 2, "tune": MIN_TUNE_SESSIONS, "test": LEAST_TEST_SESSIONS, "step": self.test}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise ConfigError(
+                    f"{getattr(self, name)} sessions, at least {low} are needed", where=f"--{name}-sessions"
+                )
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window; slices into all sessions.
+
+    Attributes:
+        number: From 1.
+        train: Sessions of gold's training.
+        tune: Sessions of the tuning.
+        test: Sessions of the test.
+    """
+
+    number: int
+    train: slice
+    tune: slice
+    test: slice
+
+
+def roll(sessions: Sessions, sizes: WindowSizes, dates: DateRange | None = None) -> tuple[Window, ...]:
+    """Place windows one behind the other, as many as fit.
+
+    Args:
+        sessions: All sessions there are, in date order; windows count sessions and run across gaps.
+        sizes: Lengths.
+        dates: Dates that every test session must lie in; None for all.
+
+    Returns:
+        Windows in date order. The last test is shorter where the sessions end, but has at least 20.
+
+    Raises:
+        RangeError: If not one window fits.
+    """
+    inside = slice(0, len(sessions)) if dates is None else sessions.span(dates.first, dates.last)
+    before = sizes.train + sizes.tune
+    windows: list[Window] = []
+    first = max(inside.start, before)
+    while inside.stop - first >= LEAST_TEST_SESSIONS:
+        tune = first - sizes.tune
+        windows.append(
+            Window(
+                number=len(windows) + 1,
+                train=slice(tune - sizes.train, tune),
+                tune=slice(tune, first),
+                test=slice(first, min(first + sizes.test, inside.stop)),
+            )
+        )
+        first += sizes.step
+    if not windows or windows[0].test.stop - windows[0].test.start < sizes.test:
+        raise RangeError(
+            f"a window of {sizes.train} + {sizes.tune} + {sizes.test} sessions does not fit: "
+            f"{inside.stop} sessions end with {sessions.dates[inside.stop - 1]}, "
+            f"{inside.stop - inside.start} of them may be tested",
+            where=sessions.source,
+            remedy="lower --train-sessions, --tune-sessions or --test-sessions",
+        )
+    return tuple(windows)
+
+
+class WalkForward:
+    """One walk.
+
+    Args:
+        settings: Every setting but the ranges, which the windows set.
+        sizes: Lengths of a window.
+        out: Folder of the walk; a walk of the same settings, sessions and sizes goes on there.
+        clock: Tells the time.
+        watch: Opens a watcher for a named stage; by default nobody watches.
+        tested: Dates that every test session must lie in; None for all.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        sizes: WindowSizes,
+        out: Path,
+        *,
+        clock: Clock,
+        watch: Watch | None = None,
+        tested: DateRange | None = None,
+    ) -> None:
+        self.settings = settings
+        self.sizes = sizes
+        self.out = out
+        self.clock = clock
+        self.watch: Watch = watch or (lambda _: contextlib.nullcontext(Silent()))
+        self.dataset = open_dataset(settings)
+        self.windows = roll(self.dataset.sessions, sizes, tested)
+        self._begin()
+
+    def run(self) -> list[dict[str, Any]]:
+        """Run every window that is not there yet and return the records of all."""
+        return [self.run_window(window) for window in self.windows]
+
+    def run_window(self, window: Window) -> dict[str, Any]:
+        """Train, tune and test one window, or read what it left.
+
+        Raises:
+            TrainingError: If the tuned artifact, judged again, does not do what the run says it did.
+        """
+        folder = self.out / f"window-{window.number:02d}"
+        place = folder / WINDOW_FILE
+        if place.is_file():
+            return dict(parse_json_object(place.read_bytes()))
+        name = f"window {window.number} of {len(self.windows)}"
+        gold = self._gold(folder / GOLD_PLACE, window, name)
+        summary = self._tuned(folder, window, name)
+        ranges = {"sessions": self._dates(window.test)}
+        again = evaluate(
+            folder / RUN_PLACE / ARTIFACT_FOLDER, self._with(ranges), gold=None, clock=self.clock
+        )
+        if again.record["run"]["fills_digest"] != summary["run"]["fills_digest"]:
+            raise TrainingError(
+                "the artifact does not repeat what its run reported", where=str(folder / RUN_PLACE)
+            )
+        record = {
+            **self._ground(window),
+            "neutral_regime_ratio": summary["data"]["neutral_regime_ratio"],
+            "gold": gold,
+            "run": {
+                **{key: summary["run"][key] for key in KEPT_OF_RUN},
+                "verdicts": summary["verdicts"],
+            },
+            "comparisons": summary["comparisons"],
+            "policies": {
+                CANDIDATE: summary["candidate"],
+                "gold": summary["gold"],
+                **summary["baselines"],
+            },
+            "ledgers": {
+                CANDIDATE if policy == POLICY else policy: ledger_record(run.ledger)
+                for policy, run in again.replays.items()
+            },
+        }
+        content = canonical_json(record, indent=1)
+        write_bytes_atomic(place, content)
+        return dict(parse_json_object(content))
+
+    def _ground(self, window: Window) -> dict[str, Any]:
+        """Return where a window stands: its ranges, and the gaps between sessions within it."""
+        sessions = self.dataset.sessions
+        ranges = {}
+        for name in ("train", "tune", "test"):
+            part: slice = getattr(window, name)
+            dates = self._dates(part)
+            ranges[name] = {
+                "first": str(dates.first),
+                "last": str(dates.last),
+                "n_sessions": part.stop - part.start,
+            }
+        return {
+            "window": window.number,
+            "source": sessions.source,
+            "ranges": ranges,
+            "gaps": int(np.ptp(sessions.segment[window.train.start : window.test.stop])),
+        }
+
+    def _begin(self) -> None:
+        identity = {
+            "config_digest": self._with({}).digest,
+            "data_digest": self.dataset.sessions.digest,
+            "sizes": asdict(self.sizes),
+            "tests": [str(self._dates(window.test)) for window in self.windows],
+        }
+        place = self.out / WALK_FILE
+        if place.is_file():
+            if parse_json_object(place.read_bytes()) != identity:
+                raise ConfigError(
+                    "holds a walk with other settings, sessions or windows",
+                    where=str(self.out),
+                    remedy="go on with the same, or choose another --out",
+                )
+            return
+        write_folder_atomic(self.out, {WALK_FILE: canonical_json(identity, indent=1)})
+
+    def _gold(self, place: Path, window: Window, name: str) -> dict[str, Any]:
+        """Train the window's gold, or read the one that stands; its record rests on the tuning sessions."""
+        if not place.is_dir():
+            ranges = {"train": self._dates(window.train), "test": self._dates(window.tune)}
+            with self.watch(f"{name}: gold on {ranges['train']}") as watcher:
+                GoldTraining(self._with(ranges), place, clock=self.clock, watcher=watcher).run()
+        loaded = read_artifact(place)
+        return {"digest": loaded.digest, **{key: loaded.record[key] for key in KEPT_OF_GOLD}}
+
+    def _tuned(self, folder: Path, window: Window, name: str) -> dict[str, Any]:
+        place = folder / RUN_PLACE
+        ranges = {"tune": self._dates(window.tune), "test": self._dates(window.test)}
+        database = self.settings.call.database or sqlite_url(self.out.resolve() / DATABASE_FILE)
+        settings = self._with(ranges)
+        call = settings.call.model_copy(update={"database": database})
+        with self.watch(f"{name}: tune on {ranges['tune']}, test on {ranges['test']}") as watcher:
+            run = TuneRun(
+                settings.model_copy(update={"call": call}),
+                folder / GOLD_PLACE,
+                place,
+                clock=self.clock,
+                watcher=watcher,
+                resume=(place / RUN_FILE).exists(),
+            )
+            return run.run().summary
+
+    def _with(self, ranges: dict[str, DateRange]) -> Settings:
+        return self.settings.model_copy(update={"ranges": RangeSettings(**ranges)})
+
+    def _dates(self, part: slice) -> DateRange:
+        dates = self.dataset.sessions.dates[part]
+        return DateRange(first=dates[0].item(), last=dates[-1].item())
+
+
+def walk_record(walk: WalkForward, windows: Sequence[dict[str, Any]], target_sharpe: float) -> dict[str, Any]:
+    """Return a finished walk as plain JSON types: every window, and all of their unseen sessions together.
+
+    Args:
+        walk: The walk.
+        windows: Records of all of its windows.
+        target_sharpe: Annual net Sharpe ratio to reach, for the candidates as one account.
+    """
+    settings, sessions = walk.settings, walk.dataset.sessions
+    pooled = pool(windows, settings, target_sharpe=target_sharpe, n_actions=3**sessions.n_symbols)
+    tested = [window["ranges"]["test"]["n_sessions"] for window in windows]
+    neutral = [window["neutral_regime_ratio"] for window in windows]
+    return {
+        "sizes": asdict(walk.sizes),
+        "target_sharpe": target_sharpe,
+        "data": {
+            "source": sessions.source,
+            "synthetic": sessions.synthetic,
+            "symbols": list(sessions.symbols),
+            "interval_minutes": sessions.interval_minutes,
+            "digest": sessions.digest,
+            "n_sessions": len(sessions),
+            "neutral_regime_ratio": float(np.average(neutral, weights=tested)),
+            "quality": None if walk.dataset.quality is None else walk.dataset.quality.as_record(),
+        },
+        "windows": [{key: value for key, value in w.items() if key != "ledgers"} for w in windows],
+        "pooled": pooled.record,
+        "met": pooled.target.passed,
+        "run": {"command": "backtest --walk-forward", "seed": settings.seed, "mode": settings.control.mode},
+    }

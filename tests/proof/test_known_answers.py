@@ -1,0 +1,95 @@
+"""Known answers: the quick form holds, and the findings read their rows rightly."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from toys import Silent
+
+from stairways.proof.experiment import Job
+from stairways.proof.known_answers import KnownAnswers
+from stairways.proof.known_findings import concluded
+from stairways.proof.runner import run_experiment
+
+
+def _judged(sharpe: float, net_bps: float) -> dict:
+    return {
+        "sharpe": sharpe,
+        "sharpe_standard_error": 0.5,
+        "net_bps": net_bps,
+        "hold_rate_ratio": 0.55,
+        "trades_per_session": 16.5,
+        "n_sessions": 1000,
+        "n_keys": 3,
+    }
+
+
+def _tuned(candidate: float, adds: tuple[float, float, float]) -> dict:
+    difference = dict(zip(("low_bps", "bps", "high_bps"), adds, strict=True)) | {"standard_error_bps": 0.5}
+    return {
+        "accepted": True,
+        "cycle": 1,
+        "candidate": _judged(candidate, 8.0),
+        "gold": _judged(0.7, 1.0),
+        "tilted": _judged(3.5, 6.0),
+        "random": _judged(-1.0, -2.0),
+        "oracle": _judged(7.0, 16.0),
+        "tuning_adds": difference,
+        "above_random": {"bps": 9.0, "low_bps": 7.0, "high_bps": 11.0, "standard_error_bps": 1.0},
+    }
+
+
+def _bars(results: dict, tmp_path) -> dict:
+    job = Job(0, False, None, tmp_path)
+    return {bar.threshold: bar for bar in concluded(job, results).bars}
+
+
+class TestBars:
+    def test_the_share_is_the_mean_of_the_seeds(self, tmp_path):
+        results = {f"tune-planted-shipped-{s}": _tuned(4.2 + 0.7 * s, (0.1, 1.0, 2.0)) for s in (0, 1)}
+        bars = _bars(results, tmp_path)
+        share = next(bar for name, bar in bars.items() if "65%" in name)
+        assert share.observed == pytest.approx((4.2 + 4.9) / 2 / 7.0)
+        assert share.passed == (share.observed >= 0.65)
+
+    def test_fewer_seeds_than_asked_never_show_that_tuning_adds(self, tmp_path):
+        few = {f"tune-planted-shipped-{s}": _tuned(5.0, (0.1, 1.0, 2.0)) for s in range(9)}
+        assert not _bars(few, tmp_path)["at least 8 of 10"].passed
+        ten = {f"tune-planted-shipped-{s}": _tuned(5.0, (0.1 if s < 8 else -1.0, 1.0, 2)) for s in range(10)}
+        assert _bars(ten, tmp_path)["at least 8 of 10"].passed
+        ten["tune-planted-shipped-0"] = _tuned(5.0, (0.0, 1.0, 2.0))
+        assert not _bars(ten, tmp_path)["at least 8 of 10"].passed
+
+    def test_other_golds_and_markets_do_not_count(self, tmp_path):
+        results = {f"tune-planted-shipped-{s}": _tuned(5.0, (0.1, 1.0, 2.0)) for s in range(10)}
+        results["tune-planted-hard-none-0"] = _tuned(0.1, (-9.0, -8.0, -7.0))
+        results["tune-planted-gate-1"] = _tuned(0.1, (-9.0, -8.0, -7.0))
+        bars = _bars(results, tmp_path)
+        assert bars["at least 8 of 10"].observed == 10
+        assert next(bar for name, bar in bars.items() if "65%" in name).observed == pytest.approx(5 / 7)
+
+
+def test_cells_of_the_full_form_follow_their_golds(tmp_path):
+    cells = KnownAnswers().cells(Job(3, False, None, tmp_path))
+    trained = {cell.key for cell in cells if cell.stage == 0}
+    needed = {cell.arguments["gold"] for cell in cells if cell.arguments.get("gold")}
+    assert needed <= trained
+    assert {cell.arguments["kind"] for cell in cells} == {"gold", "tune", "curve"}
+
+
+@pytest.mark.slow
+def test_the_quick_form_holds_its_bars(tmp_path):
+    outcome = run_experiment(
+        "stairways.proof.known_answers:KnownAnswers",
+        tmp_path / "known",
+        seed=0,
+        quick=True,
+        bars=None,
+        follower=Silent(),
+        processes=1,
+    )
+    assert outcome.passed, [bar.as_record() for bar in outcome.findings.bars]
+    content = json.loads((tmp_path / "known" / "results.json").read_text())
+    assert content["rows"][0]["candidate_share_ratio"] > 0
+    assert (tmp_path / "known" / "shares.csv").is_file()

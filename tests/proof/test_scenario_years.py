@@ -1,0 +1,96 @@
+"""The scenario years: the short form, and the figures that it pools."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+from toys import Silent
+
+from stairways.proof.experiment import Job
+from stairways.proof.runner import run_experiment
+from stairways.proof.scenario_findings import BASELINES
+from stairways.proof.scenario_pooling import CANDIDATE, over_years, slopes
+from stairways.proof.scenarios import YEARS, Scenarios
+from stairways.tuning.scenarios import SCENARIOS
+
+
+def year(value, **more):
+    row = {"sharpe": value, "mean_net_bps": 2 * value, "sharpe_standard_error": 1.0}
+    return {**row, "low_bps": -1.0, "high_bps": 3.0, **more}
+
+
+def sweep(net, turnover, *, equal=True, policy=CANDIDATE):
+    return [
+        {
+            "scenario": "a",
+            "year": 0,
+            "policy": policy,
+            "cost_bps": cost,
+            "mean_net_bps": value,
+            "turnover_ratio": turnover,
+            "decisions_equal": equal,
+        }
+        for cost, value in net.items()
+    ]
+
+
+def test_years_are_pooled_as_independent_draws():
+    values = [0.3, -1.2, 0.8, -0.4]
+    mean, low, high = over_years([year(value) for value in values], "sharpe")
+    expected = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert (mean, low, high) == pytest.approx((np.mean(values), *expected))
+
+
+def test_one_year_has_the_interval_of_its_sessions():
+    assert over_years([year(0.5)], "sharpe") == pytest.approx((0.5, 0.5 - 1.959964, 0.5 + 1.959964))
+    assert over_years([year(0.5)], "mean_net_bps") == (1.0, -1.0, 3.0)
+
+
+def test_a_sweep_on_the_line_of_its_turnover_lies_on_it():
+    worst, rising, different = slopes(sweep({0.0: 4.0, 1.0: 1.5, 2.0: -1.0}, 2.5))
+    assert (worst, rising, different) == (pytest.approx(0.0, abs=1e-12), 0, 0)
+
+
+def test_what_is_wrong_with_a_sweep_is_found():
+    bent = sweep({0.0: 4.0, 1.0: 1.4, 2.0: -1.0}, 2.5)
+    flat = sweep({0.0: 4.0, 1.0: 4.0}, 0.0, equal=False, policy="gold")
+    worst, rising, different = slopes([*bent, *flat])
+    assert worst == pytest.approx(0.1)
+    assert (rising, different) == (1, 2)
+
+
+def test_the_full_form_has_every_scenario_and_enough_years(tmp_path):
+    job = Job(0, False, None, tmp_path)
+    cells = Scenarios().cells(job)
+    assert cells == Scenarios().cells(job)
+    for name in SCENARIOS:
+        assert sum(cell.arguments.get("scenario") == name for cell in cells) == YEARS >= 5
+
+
+@pytest.mark.slow
+def test_the_short_form(tmp_path):
+    outcome = run_experiment(
+        "stairways.proof.scenarios:Scenarios",
+        tmp_path / "x",
+        seed=0,
+        quick=True,
+        bars=None,
+        follower=Silent(),
+        processes=1,
+    )
+    assert [bar.name for bar in outcome.findings.bars if not bar.passed] == []
+    results = json.loads((tmp_path / "x" / "results.json").read_text())
+    years = [row for row in results["rows"] if row["kind"] == "year"]
+    for name in SCENARIOS:
+        assert {row["policy"] for row in years if row["scenario"] == name} == {CANDIDATE, *BASELINES}
+    assert {row["sample"] for row in years} == {"out of sample"}
+    for name in ("scenarios.csv", "differences.md", "costs.csv", "years.md", "sharpe.png", "costs.svg"):
+        assert (tmp_path / "x" / name).stat().st_size > 100
+    report = (tmp_path / "x" / "report.md").read_text()
+    for name in SCENARIOS:
+        assert f"In {name} the candidate met 0.6 in" in report
+    assert "SYNTHETIC" in report
+    assert "nan" not in report
