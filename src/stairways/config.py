@@ -216,7 +216,7 @@ class GoldSettings(Part):
         n_envs=256,
         n_steps=130,
         minibatch=8_320,
-        epochs=4,
+        epochs=10,
         learning_rate=Ramp(start=1e-3, end=2e-4, begin=0.6),
         gamma=0.97,
         entropy=Ramp(start=0.01, end=0.0, until=0.8),
