@@ -24,7 +24,7 @@ from stairways.proof.folder import CELLS, RESULTS, WORK, command_of, error_file,
 from stairways.registry.canonical import canonical_json, parse_json_object
 from stairways.registry.files import remove_stale, write_bytes_atomic, write_text_atomic
 from stairways.tuning.run_folder import RunFolder
-from stairways.tuning.versions import library_versions
+from stairways.tuning.versions import code_digest, library_versions
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnContext
@@ -83,8 +83,8 @@ def run_experiment(
 ) -> Outcome:
     """Run what is not there yet, conclude and write the folder.
 
-    A cell counts as done where its arguments, seed, form, bars, library versions and all cells of lower
-    stages are those of before. ``results.json`` is taken away first: while it stands, it is the result.
+    A cell counts as done where its arguments, seed, form, bars, code, library versions and all cells of
+    lower stages are those of before. ``results.json`` is taken away first: while it stands, it is the result.
 
     Args:
         path: ``module:Class`` of the experiment; processes import it again.
@@ -145,6 +145,7 @@ def _run(
         "n_cells": len(cells),
         "cell_seconds": round(sum(results[cell.key]["seconds"] for cell in cells), 1),
         "versions": library_versions(),
+        "code": code_digest(),
     }
     write_findings(folder, meta, findings)
     return Outcome(experiment.name, folder, findings)
@@ -245,18 +246,26 @@ def work(path: str, cell: Cell, job: Job) -> dict[str, Any]:
 
 
 def _identities(cells: Sequence[Cell], job: Job) -> dict[str, str]:
-    """Return a digest of what each cell's result depends on, beside the code.
+    """Return a digest of what each cell's result depends on, the code included.
 
     A cell may read what any cell of a lower stage left in the work folder, so those belong to it.
     """
-    bars = None if job.bars is None else str(job.bars.resolve())
-    common = {"seed": job.seed, "quick": job.quick, "bars": bars, "versions": library_versions()}
+    common: dict[str, Any] = {"seed": job.seed, "quick": job.quick, "bars": _content(job.bars)}
+    common |= {"versions": library_versions(), "code": code_digest()}
     found: dict[str, str] = {}
     for cell in sorted(cells, key=lambda one: one.stage):
         before = [found[other.key] for other in cells if other.stage < cell.stage]
         content = {**common, "arguments": cell.arguments, "before": before}
         found[cell.key] = hashlib.sha256(canonical_json(content)).hexdigest()
     return found
+
+
+def _content(bars: Path | None) -> list[list[Any]] | None:
+    """Return what tells one folder of bars from another without reading them: names, sizes, times."""
+    if bars is None:
+        return None
+    files = sorted(path for path in bars.rglob("*") if path.is_file())
+    return [[str(p.relative_to(bars)), p.stat().st_size, p.stat().st_mtime_ns] for p in files]
 
 
 def _kept(

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+PRESENTING = ("cli", "reporting")
+PRESENTING_PROOFS = ("_findings", "_report", "_plots", "_pictures")
+"""Rooms, and endings of names in ``proof``, that show results and do not make them."""
 
 LIBRARIES = ("stairways", "torch", "numpy", "numba", "polars", "safetensors")
 
@@ -11,3 +19,18 @@ LIBRARIES = ("stairways", "torch", "numpy", "numba", "polars", "safetensors")
 def library_versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that produce numbers."""
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+
+
+@cache
+def code_digest() -> str:
+    """Return a digest of every file of the package that makes results, the shipped gold included.
+
+    What only shows them is left out, so that a better picture asks for no new run.
+    """
+    content = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*")):
+        parts = path.relative_to(PACKAGE).parts
+        shows = parts[0] in PRESENTING or (parts[0] == "proof" and path.stem.endswith(PRESENTING_PROOFS))
+        if path.is_file() and not shows and "__pycache__" not in parts:
+            content.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode() + path.read_bytes())
+    return content.hexdigest()
