@@ -28,6 +28,8 @@ OPTIONS = {
     | {"seed", "config", "json"},
     ("gate", "explain"): {"config", "sessions", "preset", "json"},
     ("evaluate",): COMMON | {"artifact", "sessions", "gold", "json", "fills", "nav", "mode", "seed"},
+    ("check", "leak"): COMMON | {"artifact", "sessions", "mode", "seed", "json"},
+    ("cross-asset",): COMMON | {"artifact", "sessions", "mode", "seed", "json"},
     ("frontier",): COMMON
     | {"artifact", "gold", "sessions", "points", "tuned", "tune", "steps", "hold", "out", "seed", "mode"}
     | {"json"},
@@ -58,6 +60,8 @@ def test_the_commands():
     assert set(app.commands) == {
         "backtest",
         "bars",
+        "check",
+        "cross-asset",
         "dry-run",
         "evaluate",
         "frontier",
@@ -67,6 +71,7 @@ def test_the_commands():
         "tune",
     }
     assert set(app.commands["bars"].commands) == {"check"}
+    assert set(app.commands["check"].commands) == {"leak"}
     assert set(app.commands["gate"].commands) == {"explain"}
     assert set(app.commands["gold"].commands) == {"train"}
 

@@ -47,6 +47,7 @@ def gold(bars, tmp_path_factory):
     return place
 
 
+@pytest.mark.slow
 def test_three_legs_are_trained_tuned_checked_and_judged(bars, cli, tmp_path):
     folder, ranges = bars
     market = ["--bars", folder, "--symbols", SYMBOLS, "--interval", "5min"]

@@ -172,26 +172,23 @@ class TestCells:
         assert len([given for given in cells if given["kind"] == "tuned"]) >= 3
 
 
-def quick(folder, bars):
-    return run_experiment(
+@pytest.mark.slow
+def test_the_quick_form_holds_its_bars(tmp_path):
+    folder = tmp_path / "x"
+    outcome = run_experiment(
         "stairways.proof.frontier:FrontierProof",
         folder,
         seed=0,
         quick=True,
-        bars=bars,
+        bars=None,
         follower=Silent(),
         processes=1,
     )
-
-
-@pytest.mark.slow
-def test_the_quick_form_holds_its_bars(tmp_path):
-    outcome = quick(tmp_path / "x", None)
     assert [bar.name for bar in outcome.findings.bars if not bar.passed] == []
     assert outcome.passed
-    names = {path.name for path in (tmp_path / "x").iterdir() if path.is_file()}
+    names = {path.name for path in folder.iterdir() if path.is_file()}
     assert {"results.json", "report.md", "frontier.csv", "planted.png", "without_edge.svg"} <= names
-    rows = json.loads((tmp_path / "x" / "results.json").read_text())["rows"]
+    rows = json.loads((folder / "results.json").read_text())["rows"]
     singles = [r for r in rows if r["level"] == "cell" and r["kind"] == "tilt" and r["arm"] == "tilt"]
     assert len(singles) == QUICK.markets * len(QUICK.points)
     assert all(r["source"].startswith("SYNTHETIC planted") for r in singles)
@@ -200,9 +197,14 @@ def test_the_quick_form_holds_its_bars(tmp_path):
 @pytest.mark.slow
 @pytest.mark.shared_data
 @needs_shared_data
-def test_the_quick_form_on_real_bars(tmp_path):
-    outcome = quick(tmp_path / "x", SHARED_DATA)
-    assert [bar.name for bar in outcome.findings.bars if not bar.passed] == []
-    rows = json.loads((tmp_path / "x" / "results.json").read_text())["rows"]
-    real = [r for r in rows if r["level"] == "cell" and r["kind"] == "real" and r["arm"] == "tilt"]
-    assert [r["n_sessions"] for r in real] == [162] * len(QUICK.points)
+def test_real_bars(tmp_path):
+    job = Job(0, True, SHARED_DATA, tmp_path)
+    cells = {cell.key: cell for cell in FrontierProof().cells(job)}
+    results = [FrontierProof().run(cells[key], job) for key in ("gold-0", "real-0")]
+    assert results[0]["over_holds"]
+    rows = [row for row in results[1]["rows"] if row["arm"] == "tilt"]
+    assert [row["n_sessions"] for row in rows] == [162] * len(QUICK.points)
+    found = findings([*sound(), *results], QUICK, real_bars=True)
+    assert bar(found, "real bars: costs").passed
+    assert bar(found, "largest distance").passed
+    assert bar(found, "5 minutes: net of 30").passed

@@ -12,7 +12,7 @@ from toys import Silent
 from stairways.proof.experiment import Job
 from stairways.proof.runner import run_experiment
 from stairways.proof.scenario_findings import BASELINES
-from stairways.proof.scenario_pooling import CANDIDATE, over_years, slopes
+from stairways.proof.scenario_pooling import CANDIDATE, off_the_line_bps, over_years, rising_sweeps
 from stairways.proof.scenarios import YEARS, Scenarios
 from stairways.tuning.scenarios import SCENARIOS
 
@@ -50,16 +50,21 @@ def test_one_year_has_the_interval_of_its_sessions():
 
 
 def test_a_sweep_on_the_line_of_its_turnover_lies_on_it():
-    worst, rising, different = slopes(sweep({0.0: 4.0, 1.0: 1.5, 2.0: -1.0}, 2.5))
-    assert (worst, rising, different) == (pytest.approx(0.0, abs=1e-12), 0, 0)
+    straight = sweep({0.0: 4.0, 1.0: 1.5, 2.0: -1.0}, 2.5)
+    assert off_the_line_bps(straight, 10.0) == pytest.approx(0.0, abs=1e-12)
+    assert rising_sweeps(straight) == 0
 
 
 def test_what_is_wrong_with_a_sweep_is_found():
-    bent = sweep({0.0: 4.0, 1.0: 1.4, 2.0: -1.0}, 2.5)
-    flat = sweep({0.0: 4.0, 1.0: 4.0}, 0.0, equal=False, policy="gold")
-    worst, rising, different = slopes([*bent, *flat])
-    assert worst == pytest.approx(0.1)
-    assert (rising, different) == (1, 2)
+    bent = sweep({2.0: -1.0, 0.0: 4.0, 1.0: 1.4, 5.0: -9.5}, 2.5)
+    flat = sweep({0.0: 4.0, 1.0: 4.0}, 0.0, policy="gold")
+    assert off_the_line_bps([*bent, *flat], 2.0) == pytest.approx(0.1)
+    assert off_the_line_bps([*bent, *flat], 5.0) == pytest.approx(1.0)
+    assert rising_sweeps([*bent, *flat]) == 1
+
+
+def test_without_a_sweep_nothing_is_said_of_its_line():
+    assert off_the_line_bps([], 2.0) is None
 
 
 def test_the_full_form_has_every_scenario_and_enough_years(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from markets import random_market, random_program
 from stairways.control.actuators import TiltActuator
 from stairways.control.setpoints import SetPoints
 from stairways.control.tilt import UNTILTED, Multipliers
-from stairways.evaluation.replay import replay
+from stairways.evaluation.replay import TiltLoop, replay
 from stairways.proof.streams import (
     STEPS,
     Account,
@@ -124,6 +126,23 @@ class TestResponses:
         shared = found["hold_up"].held.shape[1]
         assert found["hold_up"].twin_held[0].tolist() == decision_series(twin)[0][:shared].tolist()
         assert found["hold_up"].twin_orders[0].tolist() == decision_series(twin)[1][:shared].tolist()
+
+    def test_an_anchored_loop_keeps_its_anchor_and_its_start(self):
+        anchored = replace(deployment(), anchor=0.7)
+        found = respond(anchored, ACCOUNTS, LENGTHS, SETTLED, Multipliers(0.7, 0.1))["start"]
+        loop = TiltLoop(ACTUATOR, ACTUATOR.live, STEPS[0].points, Multipliers(0.7, 0.1), 0.7)
+        run = replay(MARKET.select(slice(0, 3)), random_program(2), TradingRules(), run_seed=11, loop=loop)
+        assert found.held[0].tolist() == decision_series(run)[0][: found.held.shape[1]].tolist()
+
+    def test_an_anchored_loop_is_calibrated_where_it_stands(self):
+        """Started there, its multipliers stay there in the mean; those of a loop without anchor do not."""
+        points = SetPoints(hold_rate_ratio=0.4)
+        anchored = replace(deployment(), anchor=2.0)
+        there = anchored.calibrated(slice(0, 30), points, 1)
+        later = anchored.run(0, 30, points, there, 1)
+        mean = float(np.mean(later.trace()[:, 0]))
+        unanchored = deployment().calibrated(slice(0, 30), points, 1)
+        assert abs(there.hold - mean) < abs(unanchored.hold - mean) / 3
 
     def test_a_loop_that_starts_where_its_twin_does_has_no_transient(self):
         settled = {step.name: UNTILTED for step in STEPS}

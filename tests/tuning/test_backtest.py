@@ -166,7 +166,7 @@ class TestCosts:
             assert point["mean_net_bps"] < before["mean_net_bps"]
         for point in points:
             paid = point["cost_bps"] * point["turnover_ratio"]
-            # whole shares: an account that costs ate from trades one share less here and there
+            # positions are sized from the NAV of the moment, in whole shares: costs shrink them a shade
             assert free["mean_net_bps"] - point["mean_net_bps"] == pytest.approx(paid, abs=0.01)
 
     def test_the_cost_of_the_rules_is_the_run_itself(self, course):

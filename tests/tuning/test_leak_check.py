@@ -21,6 +21,7 @@ from stairways.tuning.leak_check import (
     behind_seen,
     check_constants,
     draw_blocks,
+    home_of,
     own_market,
     product_pipeline,
 )
@@ -54,54 +55,98 @@ def pack(dataset, tmp_path):
         artifact = pack_gold(
             settings_of(sessions), dataset, spec, random_weights(spec, 1), own, FITTED.stop, [seen]
         )
-        write_artifact(tmp_path / "gold", artifact, {"seed": 0})
+        write_artifact(tmp_path / "gold", artifact, {"seed": 0}, replace=True)
         return unpack(tmp_path / "gold")
 
     return packed
 
 
+def checked(packed, dataset, judged, *, gold=True, home=None):
+    return check_constants(packed, packed if gold is True else gold, dataset, home or dataset, judged)
+
+
 class TestConstants:
     def test_those_of_the_stated_range_pass(self, dataset, pack):
-        found = check_constants(pack(), dataset, slice(30, 90))
+        found = checked(pack(), dataset, slice(30, 90))
         assert found.passed
         assert "17 sessions" in found.reason
 
     def test_those_of_the_whole_history_are_named_so(self, dataset, pack):
         everything = FeatureConstants.fit(dataset.raw, dataset.sessions, slice(0, 90))
-        found = check_constants(pack(everything), dataset, slice(30, 90))
+        found = checked(pack(everything), dataset, slice(30, 90))
         assert found.origin == "leak"
         assert "all 90 sessions" in found.reason
         assert "mean of AAA.return_1" in found.reason
 
     def test_one_session_too_many_is_a_leak(self, dataset, pack):
         longer = FeatureConstants.fit(dataset.raw, dataset.sessions, slice(FITTED.start, FITTED.stop + 1))
-        found = check_constants(pack(longer), dataset, slice(30, 90))
+        found = checked(pack(longer), dataset, slice(30, 90))
         assert found.origin == "leak"
         assert "all" not in found.reason
 
     def test_sessions_they_were_fitted_on_are_no_test(self, dataset, pack):
-        found = check_constants(pack(), dataset, slice(15, 40))
+        found = checked(pack(), dataset, slice(15, 40))
         assert found.origin == "leak"
         assert found.reason.startswith("5 of the sessions")
 
     def test_other_bars_are_not_checked_and_do_not_pass(self, dataset, pack):
-        packed = pack()
         other = random_sessions(5, 90, 2, 5)
-        found = check_constants(
-            packed, Dataset(other, compute_features(other, SHORT_REGIME), None, None), slice(30, 90)
-        )
+        elsewhere = Dataset(other, compute_features(other, SHORT_REGIME), None, None)
+        found = checked(pack(), elsewhere, slice(30, 90))
         assert found.origin == "not checked"
         assert not found.passed
 
+    def test_on_another_market_they_are_held_against_the_one_they_come_from(self, dataset, pack):
+        other = random_sessions(5, 90, 2, 5)
+        elsewhere = Dataset(other, compute_features(other, SHORT_REGIME), None, None)
+        found = checked(pack(), elsewhere, slice(0, 90), home=dataset)
+        assert found.passed
+        assert dataset.sessions.source in found.reason
+
+    def test_a_candidate_without_its_gold_is_accused_of_nothing_and_does_not_pass(self, dataset, pack):
+        longer = FeatureConstants.fit(dataset.raw, dataset.sessions, slice(FITTED.start, FITTED.stop + 1))
+        found = checked(pack(longer), dataset, slice(30, 90), gold=None)
+        assert found.origin == "not checked"
+        assert "gold is not at hand" in found.reason
+
+    def test_constants_that_are_not_its_golds_are_a_leak(self, dataset, pack):
+        gold = pack()
+        longer = FeatureConstants.fit(dataset.raw, dataset.sessions, slice(FITTED.start, FITTED.stop + 1))
+        found = checked(pack(longer), dataset, slice(30, 90), gold=gold)
+        assert found.origin == "leak"
+        assert "not its gold's" in found.reason
+
     def test_a_range_that_is_not_there_is_not_checked(self, dataset, pack):
         packed = pack(stated=DateRange(first=dt.date(2019, 1, 2), last=dt.date(2019, 3, 1)))
-        found = check_constants(packed, dataset, slice(30, 90))
+        found = checked(packed, dataset, slice(30, 90))
         assert found.origin == "not checked"
         assert "2019-01-02:2019-03-01" in found.reason
 
     def test_an_artifact_that_says_nothing_is_not_checked(self, dataset, pack):
-        found = check_constants(replace(pack(), seen=()), dataset, slice(30, 90))
+        found = checked(replace(pack(), seen=()), dataset, slice(30, 90))
         assert found.origin == "not checked"
+
+
+class TestHome:
+    def test_a_gold_of_the_same_market_is_at_home(self, dataset, pack):
+        packed = pack()
+        assert home_of(packed, dataset, settings_of(dataset.sessions)) is dataset
+        assert home_of(None, dataset, settings_of(dataset.sessions)) is dataset
+
+    def test_a_sample_market_is_generated_again(self, dataset, pack):
+        packed = pack()
+        artifact = replace(packed.artifact, data_source="SYNTHETIC 2022_bear_market, seed 0")
+        gold = replace(packed, loaded=replace(packed.loaded, artifact=artifact))
+        settings = load_settings(None, {"market": {"interval": "5min"}})
+        home = home_of(gold, dataset, settings)
+        assert home.sessions.source == "SYNTHETIC 2022_bear_market, seed 0"
+        assert home.sessions.interval_minutes == 5
+
+    def test_bars_stay_those_that_were_given(self, dataset, pack):
+        packed = pack()
+        artifact = replace(packed.artifact, data_source="bars in elsewhere")
+        gold = replace(packed, loaded=replace(packed.loaded, artifact=artifact))
+        assert home_of(gold, dataset, settings_of(dataset.sessions)) is dataset
 
 
 class TestBlocks:

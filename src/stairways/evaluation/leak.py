@@ -261,44 +261,57 @@ def find_leaks(
         follow: Called after each trial.
     """
     start, stop, _ = part.indices(len(sessions))
-    base = pipeline(sessions, slice(start, stop))
-    columns = column_names(base.market)
-    own = None if base.replay is None else audit(base.replay, sessions.select(slice(start, stop)))
-    as_it_is = () if own is None else (_of_audit(own, sessions, start, "as it is", None),)
+    part = slice(start, stop)
+    base = pipeline(sessions, part)
+    own = None if base.replay is None else audit(base.replay, sessions.select(part))
     trials: list[Trial] = []
     reacted: set[str] = set()
-    n_cuts = n_fills = n_compared = 0
-    for cut in cuts:
-        n_cuts += 1
-        moment = (*seed.spawn_key, cut.session, cut.bar)
+    n_fills = n_compared = 0
+    chosen = tuple(cuts)
+    for cut in chosen:
         for name in futures:
-            rng = np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=moment))
-            other = FUTURES[name](sessions, cut, rng)
-            judged = slice(start, min(stop, len(other)))
-            trace = pipeline(other, judged)
-            found = first_change(base, trace, judged, cut, name)
-            if found is None and trace.replay is not None:
-                misplaced = audit(trace.replay, other.select(judged))
-                found = misplaced and _of_audit(misplaced, sessions, start, name, cut)
+            trial, trace = _tried(sessions, pipeline, base, part, cut, name, seed)
+            trials.append(trial)
+            n_compared += int(sessions.n_bars[: cut.session].sum()) + cut.bar + 1
             if name == "perturbed":
                 reacted |= _reacting(base, trace, cut, start)
                 n_fills += _fills_after(trace, cut, start)
-            trials.append(Trial(cut, name, found))
-            n_compared += int(sessions.n_bars[: cut.session].sum()) + cut.bar + 1
             follow()
-    bars = sessions.n_bars[start:stop]
+    bars = sessions.n_bars[part]
     return LeakReport(
-        columns=columns,
+        columns=column_names(base.market),
         reacted=frozenset(reacted),
         trials=tuple(trials),
-        as_it_is=as_it_is,
-        n_cuts=n_cuts,
+        as_it_is=() if own is None else (_of_audit(own, sessions, start, "as it is", None),),
+        n_cuts=len(chosen),
         n_sessions=len(bars),
         n_bars=int(bars.sum()),
         n_bar_comparisons=n_compared,
         n_decisions=0 if base.replay is None else int((base.replay.actions >= 0).sum()),
         n_fills=n_fills,
     )
+
+
+def _tried(
+    sessions: Sessions,
+    pipeline: Pipeline,
+    base: Trace,
+    part: slice,
+    cut: Cut,
+    future: str,
+    seed: np.random.SeedSequence,
+) -> tuple[Trial, Trace]:
+    """Run the pipeline on one changed future, and say what of the past it changed or what it misplaced."""
+    moment = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, cut.session, cut.bar))
+    other = FUTURES[future](sessions, cut, np.random.default_rng(moment))
+    judged = slice(part.start, min(part.stop, len(other)))
+    trace = pipeline(other, judged)
+    found = first_change(base, trace, judged, cut, future)
+    if found is None and trace.replay is not None:
+        misplaced = audit(trace.replay, other.select(judged))
+        if misplaced is not None:
+            found = _of_audit(misplaced, sessions, part.start, future, cut)
+    return Trial(cut, future, found), trace
 
 
 def column_names(market: ObservedMarket) -> tuple[str, ...]:

@@ -205,7 +205,7 @@ def _run_artifact(job: Job) -> dict[str, Any]:
     write_artifact(forged, replace(packed.artifact, features=constants.as_record()), packed.loaded.record)
     rows = []
     for name, artifact in ((HONEST, packed), (FORGED, unpack(forged))):
-        result = check_on(artifact, dataset, settings)
+        result = check_on(artifact, dataset, settings, gold=artifact)
         rows.append(
             {
                 "what": "artifact",

@@ -89,7 +89,7 @@ def conclude(results: Sequence[dict[str, Any]], settings: Settings, *, quick: bo
 
     Args:
         results: Of every window run.
-        settings: Confidence, risk-free rate and seed.
+        settings: Settings of the walks.
         quick: Whether only one window of one seed was run.
     """
     markets = _markets(results, settings)
@@ -108,7 +108,7 @@ def conclude(results: Sequence[dict[str, Any]], settings: Settings, *, quick: bo
             seed_table(seeds),
         ],
         plots=[equity_plot(markets), means_plot(markets, pooled)],
-        text=text(markets, pooled, quick=quick),
+        text=text(markets, pooled, settings.gold.steps, quick=quick),
     )
 
 

@@ -148,14 +148,15 @@ def means_plot(markets: Sequence[Market], pooled: Sequence[Row]) -> Plot:
     return Plot("means", title, draw, (WIDTH + 20.0, 260.0))
 
 
-def text(markets: Sequence[Market], pooled: Sequence[Row], *, quick: bool) -> str:
+def text(markets: Sequence[Market], pooled: Sequence[Row], gold_steps: int, *, quick: bool) -> str:
     """Say what was run and what came of it."""
     form = " The short form runs one window of one seed with a gold of few steps." if quick else ""
     paragraphs = [
         "Real five-minute bars, walk-forward: in each window gold is trained, then tuned on later sessions, "
         "then judged once on sessions behind those. Gold training, tuning, calibration and gate are the "
-        "product's own (`stairways backtest --walk-forward`); nothing was chosen on the sessions reported."
-        + form,
+        "product's own (`stairways backtest --walk-forward`); nothing was chosen on the sessions reported. "
+        f"Gold learns for {gold_steps:,} steps: five-minute bars hold a fifth of the decisions of one-minute "
+        "bars, for which the default is made." + form,
         *(_market_words(market, pooled) for market in markets),
         *_errors_words(pooled),
     ]
@@ -184,7 +185,8 @@ def _market_words(market: Market, pooled: Sequence[Row]) -> str:
         f"The candidate holds {row['hold_rate_ratio']:.1%} and trades "
         f"{row['trades_per_session']:.2f} times a session; {mean}; {row['net_bps']:+.2f} "
         f"[{row['low_bps']:+.2f}, {row['high_bps']:+.2f}] bp net per session, {sign}, after "
-        f"{row['costs_bps']:.2f} bp of costs. The gate saw skill in {skilled} of "
+        f"{row['costs_bps']:.2f} bp of costs ({row['net_bps'] + row['costs_bps']:+.2f} bp before them). "
+        f"The gate saw skill in {skilled} of "
         f"{len(market.every_window())} windows."
     )
 

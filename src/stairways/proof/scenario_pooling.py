@@ -129,24 +129,36 @@ def pooled_costs(costs: Sequence[Row]) -> list[dict[str, Any]]:
     return pooled
 
 
-def slopes(costs: Sequence[Row]) -> tuple[float, int, int]:
-    """Return how far net results lie off the line that turnover draws, and what else a sweep must show.
+def off_the_line_bps(costs: Sequence[Row], most_cost_bps: float) -> float | None:
+    """Return how far net results lie off the line that turnover draws, in bp of NAV per session.
 
     With equal decisions the net result at a cost c is that at no cost less c times the turnover at c.
 
+    Args:
+        costs: Rows of sweeps, each with a point at no cost.
+        most_cost_bps: Points of higher costs are left out.
+
     Returns:
-        The largest distance in bp of NAV per session; sweeps that do not fall at every step; points whose
-        decisions differ.
+        The largest distance; None without a sweep.
     """
-    worst, rising, different = 0.0, 0, 0
+    distances = []
+    for points in groups(costs, "scenario", "year", "policy").values():
+        [free] = [point["mean_net_bps"] for point in points if point["cost_bps"] == 0]
+        distances += [
+            abs(free - point["mean_net_bps"] - point["cost_bps"] * point["turnover_ratio"])
+            for point in points
+            if point["cost_bps"] <= most_cost_bps
+        ]
+    return max(distances, default=None)
+
+
+def rising_sweeps(costs: Sequence[Row]) -> int:
+    """Return how many sweeps do not fall at every step."""
+    found = 0
     for points in groups(costs, "scenario", "year", "policy").values():
         ordered = sorted(points, key=lambda point: float(point["cost_bps"]))
-        net = np.array([point["mean_net_bps"] for point in ordered])
-        paid = np.array([point["cost_bps"] * point["turnover_ratio"] for point in ordered])
-        worst = max(worst, float(np.abs(net[0] - net - paid).max()))
-        rising += bool((np.diff(net) >= 0).any())
-        different += sum(not point["decisions_equal"] for point in ordered)
-    return worst, rising, different
+        found += bool((np.diff([point["mean_net_bps"] for point in ordered]) >= 0).any())
+    return found
 
 
 def name_of(policy: str) -> str:

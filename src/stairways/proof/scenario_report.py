@@ -244,14 +244,15 @@ def _pair_words(scenario: str, paired: Sequence[Row]) -> str:
     )
 
 
-def cost_text(swept: Sequence[Row], off_the_line_bps: float) -> str:
+def cost_text(swept: Sequence[Row], off_the_line_bps: float | None) -> str:
     """Say what costs do; ``off_the_line_bps`` is the largest distance of a sweep from its line."""
     return (
         "**Costs.** Decisions are drawn with the same numbers at every cost, so a sweep shows the price of "
         "trading alone. The candidate's mean net result, bp per session: "
         + "; ".join(_cost_words(name, swept) for name in SCENARIOS)
-        + f". In an account of the default size a sweep lies up to {off_the_line_bps:.3f} bp off the line "
-        "that its turnover draws: shares are whole, and an account that costs ate from trades a shade less."
+        + f". Up to 10 bp a sweep lies at most {_number(off_the_line_bps, 3)} bp off the line that its "
+        "turnover draws: positions are sized from the NAV of the moment, in whole shares, and costs have "
+        "lowered it."
     )
 
 
@@ -265,5 +266,5 @@ def _with_interval(row: Row, name: str, ends: str = "") -> str:
     return f"{row[name]:+.2f} [{row[low]:+.2f}, {row[high]:+.2f}]"
 
 
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.2f}"
+def _number(value: float | None, digits: int = 2) -> str:
+    return "none" if value is None else f"{value:.{digits}f}"

@@ -25,8 +25,6 @@ QUICK_TEST = "2021-03-24:2021-06-30"
 RUN = "tune"
 SWEPT, QUICK_SWEPT = (CANDIDATE, "tilted_gold", "gold"), (CANDIDATE,)
 AROUND_DAYS = 30
-LARGE_NAV_USD = 1e9
-"""An account so large that whole shares round nothing away: there a cost sweep must be a straight line."""
 
 
 class Scenarios(Experiment):
@@ -134,7 +132,6 @@ def _year(job: Job, name: str, year: int) -> dict[str, Any]:
         role: int((run.ledger.max_drawdown_ratio > settings.gate.max_drawdown_ratio).sum())
         for role, run in found.runs[0].replays.items()
     }
-    large = year == 0 and (not job.quick or name == next(iter(SCENARIOS)))
     return {
         "policies": [
             {
@@ -162,37 +159,19 @@ def _year(job: Job, name: str, year: int) -> dict[str, Any]:
             }
             for role, pair in course["comparisons"].items()
         ],
-        "costs": _cost_rows("year_cost", place, course),
-        "large_account_costs": _large_account(name, place, subject, settings) if large else [],
+        "costs": [
+            {
+                "kind": "year_cost",
+                **place,
+                "policy": role,
+                "cost_bps": point["cost_bps"],
+                "decisions_equal": point["decisions_equal"],
+                **_flat(point),
+            }
+            for role, points in course["costs"].items()
+            for point in points
+        ],
     }
-
-
-def _cost_rows(kind: str, place: dict[str, Any], course: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            "kind": kind,
-            **place,
-            "policy": role,
-            "cost_bps": point["cost_bps"],
-            "decisions_equal": point["decisions_equal"],
-            **_flat(point),
-        }
-        for role, points in course["costs"].items()
-        for point in points
-    ]
-
-
-def _large_account(
-    name: str, place: dict[str, Any], subject: Subject, settings: Settings
-) -> list[dict[str, Any]]:
-    from stairways.tuning.backtest import backtest
-    from stairways.tuning.scenarios import find_scenario
-
-    trading = settings.trading.model_copy(update={"initial_nav_usd": LARGE_NAV_USD})
-    large = settings.model_copy(update={"trading": trading})
-    scenario = find_scenario(f"{name}:{place['market_seed']}")
-    [course] = backtest(scenario, subject, large, swept=(CANDIDATE,)).record["courses"]
-    return _cost_rows("large_account_cost", place, course)
 
 
 def _flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,6 +186,7 @@ def _flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "sharpe_standard_error",
         "probability_above_target",
         "mean_net_bps",
+        "costs_bps",
         "turnover_ratio",
         "max_intraday_drawdown_ratio",
         "sample",

@@ -195,9 +195,9 @@ def text(by_kind: Mapping[str, Sequence[Row]]) -> str:
     """Return what it means, in paragraphs."""
     paragraphs = [
         "Closed forms are held against worked examples as the papers print them, and against full digits of "
-        "other implementations: skfolio runs here; the figures of pypbo and fynance were taken once, on a "
-        "matrix that a formula gives exactly. Rates are simulated where the truth is known: a probability of "
-        "95 % must be right in 95 % of runs, up to 2 binomial standard errors of the number of runs.",
+        "other implementations: skfolio runs here; the figures of pypbo and fynance were taken once, those "
+        "of the cross-validation on a matrix that a formula gives exactly. Rates are simulated where the "
+        "truth is known: 95 % must be right in 95 % of runs, up to 2 binomial standard errors.",
         _deflation_text(by_kind["deflation_rate"]),
         _interval_text(by_kind["interval_coverage"]),
         _arch_text(by_kind["resampling_of_arch"][0]),

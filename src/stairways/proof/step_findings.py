@@ -29,6 +29,9 @@ from stairways.proof.step_training import CONTROLLERS, N_ENVS, PPO, ROLLOUT, TIL
 from stairways.proof.streams import MODES, STEPS
 
 NEVER = "never"
+QUICK_SHARE = 0.9
+"""Asked of the quick form: of three figures of 36 responses each leaves what is allowed in one case of a
+hundred, so that one response does by chance, and more than three in one run of fifty (Poisson)."""
 
 
 def conclude(job: Job, results: Mapping[str, dict[str, Any]]) -> Findings:
@@ -56,7 +59,7 @@ def _bars(job: Job, mode: str, inference: Sequence[Row]) -> list[Bar]:
         bars += [_settling_bar(judged, mode, moved), _steady_bar(job, judged, mode, moved)]
         if judged.overshoot is not None:
             bars.append(_overshoot_bar(job, judged, judged.overshoot, mode, moved))
-    bars.append(_seeds_bar(mode, rows))
+    bars.append(_seeds_bar(job, mode, rows))
     return bars
 
 
@@ -73,44 +76,63 @@ def _settling_bar(judged: Judged, mode: str, rows: Sequence[Row]) -> Bar:
 
 
 def _steady_bar(job: Job, judged: Judged, mode: str, rows: Sequence[Row]) -> Bar:
-    name = f"{judged.quantity}_steady_error"
-    worst = _worst(rows, lambda row: abs(row[name]))
-    error = worst[f"{judged.quantity}_steady_standard_error"]
-    allowed = judged.steady + (ALLOWANCE * error if job.quick else 0.0)
+    name, error_name = (f"{judged.quantity}_steady_{part}" for part in ("error", "standard_error"))
+    factor = noise_factor(job, rows)
+    worst = _worst(rows, lambda row: abs(row[name]) - factor * row[error_name])
+    allowed = judged.steady + factor * worst[error_name]
     observed = abs(worst[name])
     return Bar(
         name=f"steady error of the {judged.words}, {mode}",
         observed=judged.scale * observed,
-        threshold=f"<= {judged.scale * allowed:.2f} {judged.unit}"
-        + (f" ({judged.scale * judged.steady:g} + {ALLOWANCE} SE)" if job.quick else ""),
+        threshold=f"<= {judged.scale * allowed:.2f} {judged.unit}{_widened(judged, judged.steady, factor)}",
         passed=observed <= allowed,
-        note=f"{_where(worst, 'largest')}, SE {judged.scale * error:.2f}",
+        note=f"{_where(worst, 'largest')}, SE {judged.scale * worst[error_name]:.2f}",
     )
 
 
 def _overshoot_bar(job: Job, judged: Judged, limit: float, mode: str, rows: Sequence[Row]) -> Bar:
-    worst = _worst(rows, lambda row: row[f"{judged.quantity}_overshoot"])
-    error = worst[f"{judged.quantity}_window_standard_error"]
-    allowed = limit + (ALLOWANCE * error if job.quick else 0.0)
-    observed = worst[f"{judged.quantity}_overshoot"]
+    name, error_name = f"{judged.quantity}_overshoot", f"{judged.quantity}_window_standard_error"
+    factor = noise_factor(job, rows)
+    worst = _worst(rows, lambda row: row[name] - factor * row[error_name])
+    allowed = limit + factor * worst[error_name]
+    observed = worst[name]
     return Bar(
         name=f"overshoot of the {judged.words}, {mode}",
         observed=judged.scale * observed,
-        threshold=f"<= {judged.scale * allowed:.1f} {judged.unit}",
+        threshold=f"<= {judged.scale * allowed:.1f} {judged.unit}{_widened(judged, limit, factor)}",
         passed=observed <= allowed,
-        note=f"{_where(worst, 'largest')}, SE of a window {judged.scale * error:.1f}",
+        note=f"{_where(worst, 'largest')}, SE of a window {judged.scale * worst[error_name]:.1f}",
     )
 
 
-def _seeds_bar(mode: str, rows: Sequence[Row]) -> Bar:
+def noise_factor(job: Job, rows: Sequence[Row]) -> float:
+    """Return how many standard errors the quick form adds to a bar that the largest of some rows is held to.
+
+    None in the full form. In the quick one, of few accounts, it is Student's two-sided quantile at 1 % over
+    the number of rows: sound responses miss such a bar in one run of a hundred at most (Bonferroni).
+    """
+    if not job.quick:
+        return 0.0
+    from scipy.special import stdtrit
+
+    freedom = rows[0]["n_seeds"] * (rows[0]["n_accounts"] - 1)
+    return float(stdtrit(freedom, 1.0 - 0.005 / len(rows)))
+
+
+def _widened(judged: Judged, limit: float, factor: float) -> str:
+    return f" ({judged.scale * limit:g} + {factor:.1f} SE)" if factor else ""
+
+
+def _seeds_bar(job: Job, mode: str, rows: Sequence[Row]) -> Bar:
+    asked = QUICK_SHARE if job.quick else 1.0
     names = [f"{judged.quantity}_seeds_held_ratio" for judged in QUANTITIES]
     shares = [row[name] for row in rows for name in names if name in row]
     observed = sum(shares) / len(shares)
     return Bar(
         name=f"share of seeds that do all of it, {mode}",
         observed=100.0 * observed,
-        threshold="100 %",
-        passed=observed == 1.0,
+        threshold=f"{100 * asked:g} %" if asked == 1.0 else f">= {100 * asked:g} %",
+        passed=observed >= asked,
         note=f"{len(shares) * rows[0]['n_seeds']} responses of {rows[0]['n_accounts']} accounts each, every "
         f"figure allowed {ALLOWANCE} of its standard errors",
     )
@@ -276,12 +298,13 @@ def _text(form: Form, results: Mapping[str, dict[str, Any]], summary: Sequence[R
     return f"""
 **Setting.** Over-holders: the shipped gold (MLP) and an LSTM gold, {lstm}. Over-traders: the same weights
 with the bias of hold lowered until they hold less than chance (1/9) and all logits flattened until they
-trade {WANTED_TRADES:g} times a session ({made}); and the uniform policy. At inference the tilt starts from 0
-and moves after every decision; {form.accounts} accounts, each with sessions and decision keys of its own, are
-pooled; seeds: {form.seeds}. In training {N_ENVS} accounts learn for {form.training_steps:,} transitions a
-step in rollouts of {ROLLOUT:,} at a step size of {PPO.learning_rate.start:g}; seeds: {form.training_seeds}.
-Only the tilt sees the set point of trades; what the others do at {STEPS[0].trades_per_session:g} they do at
-every other.
+trade {WANTED_TRADES:g} times a session ({made}); and the uniform policy. *MLP deployed* is the shipped gold
+under a tilt that is calibrated for the first set points, begins there and stays anchored there. At inference
+the tilt of all others starts from 0, never calibrated; it moves after every decision.
+{form.accounts} accounts, each with sessions and decision keys of its own, are pooled; seeds: {form.seeds}. In
+training {N_ENVS} accounts learn for {form.training_steps:,} transitions a step in rollouts of {ROLLOUT:,} at
+a step size of {PPO.learning_rate.start:g}; seeds: {form.training_seeds}. Only the tilt sees the set point of
+trades; what the others do at {STEPS[0].trades_per_session:g} they do at every other.
 
 **Measures.** At inference each account has a twin that meets the same sessions with the same numbers drawn,
 but starts at multipliers calibrated for these set points on other sessions. The response is the difference of

@@ -10,9 +10,9 @@ from stairways.proof.experiment import Job
 from stairways.proof.streams import Lengths, Quantity
 
 MLP, LSTM, UNIFORM = "mlp", "lstm", "uniform"
-OVER_HOLDER, OVER_TRADER = "over_holder", "over_trader"
+OVER_HOLDER, OVER_TRADER, DEPLOYED = "over_holder", "over_trader", "deployed"
 STARTS: Mapping[str, tuple[str, ...]] = {
-    MLP: (OVER_HOLDER, OVER_TRADER),
+    MLP: (OVER_HOLDER, OVER_TRADER, DEPLOYED),
     LSTM: (OVER_HOLDER, OVER_TRADER),
     UNIFORM: (OVER_TRADER,),
 }
@@ -53,8 +53,8 @@ class Form:
     lstm_gold: dict[str, Any] | None
 
 
-FULL = Form(10, 24, Lengths(14, 8, 12), 120, 40, 10, STARTS[MLP], 24_000, LSTM_GOLD)
-QUICK = Form(1, 8, Lengths(9, 6, 9), 24, 10, 1, (OVER_HOLDER,), 7_200, None)
+FULL = Form(10, 24, Lengths(14, 8, 12), 120, 40, 10, (OVER_HOLDER, OVER_TRADER), 24_000, LSTM_GOLD)
+QUICK = Form(1, 8, Lengths(10, 6, 10), 20, 10, 1, (OVER_HOLDER,), 7_200, None)
 
 
 def form_of(job: Job) -> Form:
@@ -98,4 +98,8 @@ TRADES = Judged("trades", 1.5, 6.0, 0.5, None, 1.0, "trades", "trades per sessio
 QUANTITIES = (HOLD, TRADES)
 
 NET_WORDS: Mapping[str, str] = {MLP: "MLP", LSTM: "LSTM", UNIFORM: "uniform"}
-START_WORDS: Mapping[str, str] = {OVER_HOLDER: "over-holder", OVER_TRADER: "over-trader"}
+START_WORDS: Mapping[str, str] = {
+    OVER_HOLDER: "over-holder",
+    OVER_TRADER: "over-trader",
+    DEPLOYED: "deployed",
+}

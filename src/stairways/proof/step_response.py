@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stairways.control.actuators import TiltActuator
-from stairways.control.tilt import Multipliers
+from stairways.control.tilt import UNTILTED, Multipliers
 from stairways.evaluation.baselines import uniform
 from stairways.evaluation.replay import replay
 from stairways.policies.program import Program, compile_program
@@ -28,10 +28,12 @@ from stairways.proof.plants import (
 from stairways.proof.responses import pooled_windows, sliding_means, steady
 from stairways.proof.step_findings import conclude
 from stairways.proof.step_plan import (
+    DEPLOYED,
     EVERY,
     LSTM,
     MLP,
     OVER_HOLDER,
+    OVER_TRADER,
     SESSION,
     STARTS,
     STEADY_SESSIONS,
@@ -136,6 +138,10 @@ def make_policies(cell: Cell, job: Job) -> dict[str, Any]:
             hold, trades = behaviour(replay(judged, program, rules, mode=mode, run_seed=key))
             record["untilted"][f"{start}-{mode}"] = {"hold": hold, "trades": trades}
             deployment = Deployment(market, program, rules, mode, actuator)
+            if start == DEPLOYED:
+                anchor = deployment.calibrated(calibration, STEPS[0].points, key).hold
+                deployment = dataclasses.replace(deployment, anchor=anchor)
+                record["anchor"] = record.get("anchor", {}) | {mode: anchor}
             record["settled"][f"{start}-{mode}"] = {
                 step.name: list(deployment.calibrated(calibration, step.points, key)) for step in STEPS
             }
@@ -168,12 +174,15 @@ def measure_response(cell: Cell, job: Job) -> dict[str, Any]:
     record = parse_json_object(_record_of(net, job).read_bytes())
     market = observed_by(_folder_of(net, job))
     actuator = TiltActuator.model_validate(given["actuator"])
-    deployment = Deployment(market, program_of(net, start, job), TradingRules(), mode, actuator)
+    deployed = start == DEPLOYED
+    anchor = record["anchor"][mode] if deployed else None
+    deployment = Deployment(market, program_of(net, start, job), TradingRules(), mode, actuator, anchor)
     span = slice(sample_part("tune").start, sample_part("test").stop)
     seed = np.random.SeedSequence(job.seed, spawn_key=(3, int(given["seed"])))
     accounts = accounts_of(seed, form.accounts, span, form.lengths.longest)
     settled = {name: Multipliers(*pair) for name, pair in record["settled"][f"{start}-{mode}"].items()}
-    courses = respond(deployment, accounts, form.lengths, settled)
+    begin = settled[STEPS[0].name] if deployed else UNTILTED
+    courses = respond(deployment, accounts, form.lengths, settled, begin)
     return {step.name: reduced(courses[step.name], step) for step in STEPS}
 
 
@@ -213,7 +222,7 @@ def gold_of(net: str, job: Job) -> tuple[PolicySpec, Weights]:
 def policy_of(net: str, start: str, job: Job) -> tuple[PolicySpec, Weights]:
     """Return one of the policies that `make_policies` has made."""
     spec, weights = gold_of(net, job)
-    if start == OVER_HOLDER:
+    if start != OVER_TRADER:
         return spec, weights
     record = parse_json_object(_record_of(net, job).read_bytes())
     return spec, Flattened(**record["flattened"]).of(spec, weights)

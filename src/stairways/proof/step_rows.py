@@ -20,6 +20,7 @@ from stairways.proof.responses import (
 )
 from stairways.proof.step_plan import (
     DECISIONS_OF_A_SESSION,
+    DEPLOYED,
     EVERY,
     HOLD,
     MLP,
@@ -43,6 +44,9 @@ def inference_rows(form: Form, results: Mapping[str, dict[str, Any]]) -> list[Ro
         for start, mode, step in product(starts, MODES, STEPS):
             cells = [results[f"respond-{net}-{start}-{mode}-{seed}"][step.name] for seed in range(form.seeds)]
             untilted = results[f"policies-{net}"]["untilted"][f"{start}-{mode}"]
+            if start == DEPLOYED:
+                # it begins at its set points: nothing is stepped there
+                untilted = {q.quantity: STEPS[0].target(q.quantity) for q in QUANTITIES}
             row = _head(TILT, INFERENCE, net, start, mode, step)
             row |= {"n_seeds": form.seeds, "n_accounts": form.accounts}
             for judged in QUANTITIES:

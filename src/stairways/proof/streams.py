@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stairways.control.setpoints import SetPoints
-from stairways.control.tilt import UNTILTED, Multipliers
+from stairways.control.tilt import UNTILTED, Multipliers, settle
 from stairways.evaluation.calibration import calibrate
 from stairways.evaluation.replay import Replay, TiltLoop, replay
 from stairways.trading.actions import hold_action
@@ -177,6 +177,8 @@ class Deployment:
         rules: Sizes, bounds and costs.
         mode: How actions are chosen.
         actuator: Gains and bounds of the tilt.
+        anchor: Calibrated hold multiplier that the actuator's coupling is measured from; None for a loop
+            that was never calibrated.
     """
 
     market: ObservedMarket
@@ -184,16 +186,21 @@ class Deployment:
     rules: TradingRules
     mode: Mode
     actuator: TiltActuator
+    anchor: float | None = None
 
     def calibrated(self, span: slice, points: SetPoints, key: int) -> Multipliers:
         """Return the multipliers at which the policy stands at set points, found on a range of sessions."""
         loop = TiltLoop(self.actuator, self.actuator.live, points)
         market = self.market.select(span)
-        return calibrate(market, self.program, self.rules, loop, mode=self.mode, run_seed=key)
+        found = calibrate(market, self.program, self.rules, loop, mode=self.mode, run_seed=key)
+        if self.anchor is None:
+            return found
+        # a calibration has no anchor; an anchored loop stands elsewhere
+        return settle(self.run(span.start, span.stop - span.start, points, found, key).trace())
 
     def run(self, first: int, n_sessions: int, points: SetPoints, start: Multipliers, key: int) -> Replay:
         """Lead one account through sessions under the live gains."""
-        loop = TiltLoop(self.actuator, self.actuator.live, points, start)
+        loop = TiltLoop(self.actuator, self.actuator.live, points, start, self.anchor)
         part = self.market.select(slice(first, first + n_sessions))
         return replay(part, self.program, self.rules, mode=self.mode, run_seed=key, loop=loop)
 
@@ -203,23 +210,24 @@ def respond(
     accounts: Sequence[Account],
     lengths: Lengths,
     settled: Mapping[str, Multipliers],
+    begin: Multipliers = UNTILTED,
 ) -> dict[str, Course]:
     """Lead accounts through every step.
 
-    The first step starts from an untilted policy; a later one goes on where the step before it ended, with
-    the multipliers that the account had then.
+    A later step goes on where the step before it ended, with the multipliers that the account had then.
 
     Args:
         deployment: The policy and how it acts.
         accounts: The accounts.
         lengths: Sessions of each step.
         settled: Calibrated multipliers of each step, where the twins start.
+        begin: Multipliers at the first decision of the first step.
 
     Returns:
         What happened, by name of the step.
     """
     ends: dict[str | None, list[tuple[int, Multipliers]]] = {
-        None: [(account.first, UNTILTED) for account in accounts]
+        None: [(account.first, begin) for account in accounts]
     }
     courses: dict[str, Course] = {}
     for step in STEPS:

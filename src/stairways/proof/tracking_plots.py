@@ -98,7 +98,7 @@ def _draw_moving(figure: Figure, form: Form, rows: Sequence[Row]) -> None:
         _ticks(axes, form.fast_gains, "gain of the fast lane, logits per unit of error")
     left.set_ylabel("mean session error, points")
     right.set_ylabel("net Sharpe less fixed target")
-    left.set_ylim(0, None)
+    left.set_ylim(0, max(left.get_ylim()[1], 110 * MOST_SESSION_ERROR_RATIO))
     _level(left, 100 * MOST_SESSION_ERROR_RATIO)
     _level(right, 0.0)
     _legend(figure, right)

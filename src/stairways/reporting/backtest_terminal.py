@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stairways.reporting.page import number, percent, probability, sharpe_text, words_of
-from stairways.reporting.terminal import STYLES, _print_path, _print_table, _table
+from stairways.reporting.tables import print_path, print_table, table_of
+from stairways.reporting.terminal import STYLES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,19 +57,19 @@ def print_walk(console: Console, record: Mapping[str, Any], folder: Path) -> Non
     """
     pooled = record["pooled"]
     console.print()
-    _print_table(console, _window_table(record["windows"]))
+    print_table(console, _window_table(record["windows"]))
     console.print()
     n = pooled["policies"]["candidate"]["n_sessions"]
     title = f"All {n:,} unseen sessions of {pooled['n_windows']} windows, one account"
-    _print_table(console, _policy_table(pooled["policies"], record["target_sharpe"], title))
+    print_table(console, _policy_table(pooled["policies"], record["target_sharpe"], title))
     console.print()
-    _print_table(console, _pair_table(pooled["comparisons"], "candidate", ""))
+    print_table(console, _pair_table(pooled["comparisons"], "candidate", ""))
     _say_data(console, record["data"])
     console.print()
     skilled, accepted = pooled["windows_with_skill"], pooled["windows_accepted"]
     console.print(f"The gate accepted {accepted} of {pooled['n_windows']} windows; skill shown in {skilled}.")
     _say_met(console, record)
-    _print_path(console, "Walk", folder)
+    print_path(console, "Walk", folder)
 
 
 def _print_course(console: Console, course: Mapping[str, Any], target_sharpe: float) -> None:
@@ -94,7 +95,7 @@ def _print_course(console: Console, course: Mapping[str, Any], target_sharpe: fl
             Text(f"{IN_SAMPLE}: {data['in_sample_sessions']:,} of them were seen before", style="yellow")
         )
     console.print()
-    _print_table(console, _policy_table(course["policies"], target_sharpe, title, mark))
+    print_table(console, _policy_table(course["policies"], target_sharpe, title, mark))
     for name in course["missing"]:
         console.print(
             Text(f"{words_of(name)} is missing: the artifact's gold is not at hand", style="yellow")
@@ -102,10 +103,10 @@ def _print_course(console: Console, course: Mapping[str, Any], target_sharpe: fl
     for name, words in course["tilt_starts"].items():
         console.print(Text(f"Tilt of {words_of(name)}: {words}", style=STYLES["plain"]))
     console.print()
-    _print_table(console, _pair_table(course["comparisons"], "policy", mark))
+    print_table(console, _pair_table(course["comparisons"], "policy", mark))
     for name, points in course["costs"].items():
         console.print()
-        _print_table(console, _cost_table(points, name, target_sharpe, mark))
+        print_table(console, _cost_table(points, name, target_sharpe, mark))
 
 
 def _policy_table(
@@ -123,7 +124,7 @@ def _policy_table(
         "net bp [95%]",
         "drawdown",
     )
-    table = _table(columns, right=columns[1:], title=title)
+    table = table_of(columns, right=columns[1:], title=title)
     for name, metrics in policies.items():
         chance = metrics["probability_above_target"]
         table.add_row(
@@ -145,7 +146,7 @@ def _pair_table(pairs: Mapping[str, Mapping[str, Any]], ours: str, mark: str) ->
     from rich.text import Text
 
     columns = (f"{mark}{ours} less", "bp per session [95%]", "P(> 0)", "n")
-    table = _table(columns, right=columns[1:])
+    table = table_of(columns, right=columns[1:])
     for name, pair in pairs.items():
         table.add_row(
             Text(words_of(name)),
@@ -161,7 +162,7 @@ def _cost_table(points: Sequence[Mapping[str, Any]], name: str, target_sharpe: f
 
     proof = f"P(> {target_sharpe:g})"
     columns = (mark.strip(": ") or "cost", "net bp [95%]", "Sharpe ± SE", proof, "turnover")
-    table = _table(columns, right=columns[1:], title=f"{mark}Costs of {words_of(name)}")
+    table = table_of(columns, right=columns[1:], title=f"{mark}Costs of {words_of(name)}")
     for point in points:
         chance = point["probability_above_target"]
         table.add_row(
@@ -181,7 +182,7 @@ def _window_table(windows: Sequence[Mapping[str, Any]]) -> Table:
     from rich.text import Text
 
     columns = ("test sessions", "n", "hold", "trades", "Sharpe ± SE", "net bp", "drawdown", "skill")
-    table = _table(columns, right=columns[1:-1], title="The candidate of each window, unseen sessions")
+    table = table_of(columns, right=columns[1:-1], title="The candidate of each window, unseen sessions")
     for window in windows:
         metrics, test = window["policies"]["candidate"], window["ranges"]["test"]
         table.add_row(

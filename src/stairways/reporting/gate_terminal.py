@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stairways.reporting.page import GROUP_WORDS, number, percent, probability, threshold_text
-from stairways.reporting.terminal import STYLES, _print_table, _table
+from stairways.reporting.tables import print_table, table_of
+from stairways.reporting.terminal import STYLES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,14 +26,14 @@ def print_gate(console: Console, record: Mapping[str, Any]) -> None:
     _print_shadow(console, record["shadow"])
     console.print()
     power = record["power"]
-    _print_table(console, _needed_table(power))
+    print_table(console, _needed_table(power))
     console.print()
-    _print_table(console, _simulated_table(power))
+    print_table(console, _simulated_table(power))
     console.print()
-    _print_table(console, _detectable_table(power))
+    print_table(console, _detectable_table(power))
     if power["at_n_sessions"]:
         console.print()
-        _print_table(console, _power_table(power))
+        print_table(console, _power_table(power))
     console.print()
     _print_reading(console)
 
@@ -60,8 +61,8 @@ def _print_judges(console: Console, record: Mapping[str, Any]) -> None:
             console.print(Text(GROUP_WORDS[group] + ("" if gates else ", does not gate"), style="bold"))
         bound = threshold_text(judge["name"], judge["bound"])
         line = Text(f"{judge['name']}: ").append(bound, STYLES["good"] if judge["required"] else "")
-        console.print(Padding(line, (0, 0, 0, 2)))
-        console.print(Padding(Text(judge["meaning"], style="dim"), (0, 0, 0, 4)))
+        console.print(Padding(line, (0, 0, 0, 2), expand=False))
+        console.print(Padding(Text(judge["meaning"], style="dim"), (0, 0, 0, 4), expand=False))
 
 
 def _print_shadow(console: Console, shadow: Mapping[str, Any]) -> None:
@@ -94,7 +95,7 @@ def _needed_table(power: Mapping[str, Any]) -> Table:
 
 def _simulated_table(power: Mapping[str, Any]) -> Table:
     columns = ("true difference", "correlation", "sessions", "accepted", "95%", "formula", "runs")
-    table = _table(columns, right=columns, title="Simulated with the gate's own test, t(4) returns")
+    table = table_of(columns, right=columns, title="Simulated with the gate's own test, t(4) returns")
     for entry in power["simulated"]:
         low, high = entry["low_ratio"], entry["high_ratio"]
         table.add_row(
@@ -147,7 +148,7 @@ def _grid(
     """Return entries as a table with a column for each correlation."""
     correlations = list(dict.fromkeys(entry["correlation"] for entry in entries))
     columns = (heading, *(f"r = {correlation:g}" for correlation in correlations))
-    table = _table(columns, right=columns, title=title)
+    table = table_of(columns, right=columns, title=title)
     for value in dict.fromkeys(entry[row] for entry in entries):
         cells = [cell(entry) for entry in entries if entry[row] == value]
         table.add_row(row_text(value), *cells)

@@ -44,7 +44,7 @@ def print_multiple_testing(console: Console, section: Mapping[str, Any]) -> None
     console.print(Text("After the choice among cycles", style="bold"))
     for line in multiple_testing_lines(section):
         console.print(Text(f"{line.name}: {line.value}"))
-        console.print(Padding(Text(line.note, style="dim"), (0, 0, 0, 2)))
+        console.print(Padding(Text(line.note, style="dim"), (0, 0, 0, 2), expand=False))
 
 
 def _deflated(found: Mapping[str, Any]) -> Line:

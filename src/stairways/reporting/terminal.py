@@ -25,6 +25,7 @@ from stairways.reporting.page import (
     threshold_text,
     words_of,
 )
+from stairways.reporting.tables import print_path, print_table, table_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -41,11 +42,9 @@ HEARTBEAT_SECONDS = 10.0
 CURVE_ROWS = 14
 STYLES = {"good": "green", "warn": "yellow", "bad": "red", "plain": "dim"}
 PAGE_NAME = "summary.html"
+
+
 # Columns of words give way first; a number is never cut.
-WRAPPED = ("threshold", "policy")
-LEAST_WIDTH = 80
-
-
 @dataclass(frozen=True)
 class Bands:
     """What hold rate and trades are judged against while a run goes.
@@ -276,7 +275,7 @@ def print_outcome(console: Console, summary: Mapping[str, Any], folder: Path | N
     console.print()
     print_verdicts(console, summary["verdicts"], required=summary["required"])
     console.print()
-    _print_table(console, _policy_table(summary))
+    print_table(console, _policy_table(summary))
     console.print()
     print_multiple_testing(console, summary["multiple_testing"])
     console.print()
@@ -286,7 +285,7 @@ def print_outcome(console: Console, summary: Mapping[str, Any], folder: Path | N
     for name, reason in said.failed:
         console.print(Text(f"  {name}: {reason}"))
     if folder is not None:
-        _print_path(console, "Summary", folder / PAGE_NAME)
+        print_path(console, "Summary", folder / PAGE_NAME)
 
 
 def print_evaluation(console: Console, record: Mapping[str, Any]) -> None:
@@ -304,7 +303,7 @@ def print_evaluation(console: Console, record: Mapping[str, Any]) -> None:
     shown = {**record, "policy": None}
     print_verdicts(console, record["verdicts"], required=record["required"])
     console.print()
-    _print_table(console, _policy_table(shown, "judged" if seen else "unseen"))
+    print_table(console, _policy_table(shown, "judged" if seen else "unseen"))
     console.print()
     print_data(console, data)
     if data["made_on"] != data["source"]:
@@ -351,7 +350,7 @@ def print_verdicts(
     from rich.text import Text
 
     records = [verdict if isinstance(verdict, Mapping) else verdict.as_record() for verdict in verdicts]
-    table = _table(("verdict", "result", "observed", "threshold", "n"), right=("observed", "n"))
+    table = table_of(("verdict", "result", "observed", "threshold", "n"), right=("observed", "n"))
     for record in records:
         gates = required is None or record["name"] in required
         table.add_row(
@@ -364,7 +363,7 @@ def print_verdicts(
     given = {record["name"] for record in records}
     for name in [name for name in required or () if name not in given]:
         table.add_row(Text(name), _result(passed=False, gates=True), "never judged", "a verdict", "0")
-    _print_table(console, table)
+    print_table(console, table)
 
 
 def print_gold(console: Console, record: Mapping[str, Any], digest: str, folder: Path) -> None:
@@ -379,9 +378,9 @@ def print_gold(console: Console, record: Mapping[str, Any], digest: str, folder:
     from rich.text import Text
 
     console.print()
-    _print_table(console, _curve_table(record["curve"]))
+    print_table(console, _curve_table(record["curve"]))
     console.print()
-    _print_table(console, _skill_table(record))
+    print_table(console, _skill_table(record))
     console.print()
     print_verdicts(console, record["verdicts"])
     accepted = all(verdict["passed"] for verdict in record["verdicts"])
@@ -394,26 +393,7 @@ def print_gold(console: Console, record: Mapping[str, Any], digest: str, folder:
         console.print(
             Text(f"SYNTHETIC bars: {record['data_source'].removeprefix('SYNTHETIC ')}", style="yellow")
         )
-    _print_path(console, f"Artifact {digest[:12]}", folder)
-
-
-def _print_table(console: Console, table: Table) -> None:
-    """Print a table at 80 columns or more: a narrower console folds its lines, but loses no digit."""
-    from rich.text import Text
-
-    options = console.options.update(width=max(console.width, LEAST_WIDTH))
-    for line in console.render_lines(table, options, pad=False):
-        parts = [(part.text, part.style or "") for part in line]
-        text = Text.assemble(*parts)
-        text.rstrip()
-        console.print(text, soft_wrap=True)
-
-
-def _print_path(console: Console, words: str, path: Path) -> None:
-    """Print a path in one piece, so that it can be copied from any width."""
-    from rich.text import Text
-
-    console.print(Text(f"{words}: {path}"), soft_wrap=True)
+    print_path(console, f"Artifact {digest[:12]}", folder)
 
 
 def _result(*, passed: bool, gates: bool) -> Any:
@@ -431,7 +411,7 @@ def _policy_table(summary: Mapping[str, Any], which: str = "unseen") -> Table:
     first = next(iter(policies.values()))
     title = f"On {first['n_sessions']:,} {which} sessions, {first['mode']}"
     columns = ("policy", "hold", "trades", "Sharpe ± SE", "P(> 0)", "net bp", "costs bp", "drawdown")
-    table = _table(columns, right=columns[1:], title=title)
+    table = table_of(columns, right=columns[1:], title=title)
     for name, metrics in policies.items():
         proof = metrics["probabilistic_sharpe"]
         # "not enough sessions" would not fit: the title has their number, the page the words.
@@ -452,7 +432,7 @@ def _policy_table(summary: Mapping[str, Any], which: str = "unseen") -> Table:
 
 def _curve_table(curve: Sequence[Mapping[str, Any]]) -> Table:
     columns = ("stage", "steps", "hold", "trades", "net bp", "Sharpe ± SE", "bonus bp")
-    table = _table(columns, right=columns[1:], title="Looks at the held-out sessions")
+    table = table_of(columns, right=columns[1:], title="Looks at the held-out sessions")
     for look in _thinned(curve):
         table.add_row(
             words_of(look["stage"]),
@@ -471,7 +451,7 @@ def _curve_table(curve: Sequence[Mapping[str, Any]]) -> Table:
 def _skill_table(record: Mapping[str, Any]) -> Table:
     where = "on the test sessions" if record["test"]["unseen"] else "on held-out sessions"
     columns = (where, "n", "hold", "trades", "net bp", "Sharpe ± SE", "P(> 0)")
-    table = _table(columns, right=columns[1:])
+    table = table_of(columns, right=columns[1:])
     for name, key in (("before over-hold", "before_over_hold"), ("gold", "gold")):
         metrics = record[key]
         proof = metrics["probabilistic_sharpe"]
@@ -493,17 +473,3 @@ def _thinned(curve: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         return list(curve)
     last = len(curve) - 1
     return [curve[round(i * last / (CURVE_ROWS - 1))] for i in range(CURVE_ROWS)]
-
-
-def _table(columns: Sequence[str], *, right: Sequence[str], title: str | None = None) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        title=title, title_justify="left", title_style="bold", caption_justify="left", box=box.SIMPLE_HEAD,
-        pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="dim",
-    )  # fmt: skip
-    for name in columns:
-        side = "right" if name in right else "left"
-        table.add_column(name, justify=side, no_wrap=name not in WRAPPED)  # type: ignore[arg-type]
-    return table

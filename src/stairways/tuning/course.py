@@ -30,7 +30,7 @@ from stairways.tuning.evaluate import (
     CALIBRATION_SESSIONS,
     LEAST_CALIBRATION_SESSIONS,
     POLICY,
-    _parent,
+    parent_of,
 )
 from stairways.tuning.market_access import open_for
 from stairways.tuning.packing import Packed, unpack_for
@@ -65,7 +65,7 @@ class Subject:
     def read(cls, folder: Path, settings: Settings) -> Subject:
         """Read an artifact and its gold; the artifact must fit the market of the settings."""
         packed = unpack_for(folder, settings)
-        return cls(packed, _parent(packed, folder, None))
+        return cls(packed, parent_of(packed, folder, None))
 
     def seen(self, market: ObservedMarket) -> NDArray[np.bool_]:
         """Return which sessions the artifact or its gold has seen on the same bars, ``(n_sessions,)``.

@@ -119,7 +119,7 @@ def evaluate(
     everything = observe(dataset.sessions, dataset.table(packed.constants))
     market = everything.select(part)
     arena = Arena(market, settings.trading, settings.control.mode, key(settings.seed, Stream.DECISIONS))
-    parent = _parent(packed, folder, gold)
+    parent = parent_of(packed, folder, gold)
     replays = _run(arena, packed, parent, dataset, everything, part)
     evidence = _evidence(replays, packed, parent, settings, market)
     seen = _in_sample(packed, everything, part)
@@ -129,7 +129,12 @@ def evaluate(
     return Evaluation(packed, replays, gate, record)
 
 
-def _parent(packed: Packed, folder: Path, given: Path | None) -> Packed | None:
+def parent_of(packed: Packed, folder: Path, given: Path | None) -> Packed | None:
+    """Return the gold that an artifact was made from: the one given, beside it, or the shipped one.
+
+    Raises:
+        ArtifactError: If the one given is another.
+    """
     wanted = packed.artifact.parent_digest
     if wanted is None:
         return None

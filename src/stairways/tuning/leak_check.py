@@ -15,7 +15,8 @@ from stairways.errors import RangeError
 from stairways.evaluation.leak import LeakReport, ProductPipeline, find_leaks, pooled
 from stairways.evaluation.leak_futures import FUTURES, Cut, draw_cuts
 from stairways.market.features import FEATURE_NAMES, FeatureConstants
-from stairways.tuning.market_access import open_for
+from stairways.tuning.evaluate import parent_of
+from stairways.tuning.market_access import open_dataset, open_for
 from stairways.tuning.packing import Packed, unpack, unpack_for
 from stairways.tuning.ranges import span_of
 from stairways.tuning.seeds import Stream, key
@@ -125,7 +126,8 @@ def check_artifact(
     """
     stage("opening the market", 0)
     packed = unpack_for(folder, settings)
-    return check_on(packed, open_for(packed, settings), settings, stage=stage, follow=follow)
+    gold = packed if packed.artifact.role == "gold" else parent_of(packed, folder, None)
+    return check_on(packed, open_for(packed, settings), settings, gold=gold, stage=stage, follow=follow)
 
 
 def check_on(
@@ -133,10 +135,19 @@ def check_on(
     dataset: Dataset,
     settings: Settings,
     *,
+    gold: Packed | None,
     stage: Stage = lambda name, steps: None,
     follow: Callable[[], None] = lambda: None,
 ) -> ArtifactLeakCheck:
-    """Check an artifact for leaks on a market that is open; arguments as in `check_artifact`.
+    """Check an artifact for leaks on a market that is open.
+
+    Args:
+        packed: The artifact.
+        dataset: All sessions.
+        settings: Sessions to draw from, mode and seed.
+        gold: The gold its constants come from, itself for a gold; None where it is not at hand.
+        stage: As in `check_artifact`.
+        follow: As in `check_artifact`.
 
     Raises:
         RangeError: If there is no session to check.
@@ -159,7 +170,8 @@ def check_on(
         for index, block in enumerate(blocks)
     ]
     report = pooled(reports)
-    constants = check_constants(packed, dataset, allowed)
+    stage("computing the constants again", 0)
+    constants = check_constants(packed, gold, dataset, home_of(gold, dataset, settings), allowed)
     checked = [_dates(sessions.select(block.window), block.part) for block in blocks]
     record = {
         "passed": report.passed and constants.passed,
@@ -246,50 +258,74 @@ def _block(sessions: Sessions, part: slice, rng: np.random.Generator) -> Block:
     return Block(window, inner, draw_cuts(sessions.select(window), inner, CUTS_PER_BLOCK, rng))
 
 
-def check_constants(packed: Packed, dataset: Dataset, judged: slice) -> ConstantsCheck:
+def home_of(gold: Packed | None, dataset: Dataset, settings: Settings) -> Dataset:
+    """Return the market a gold was made on: another sample market is generated again, bars stay those given.
+
+    Args:
+        gold: The gold; None where it is not at hand.
+        dataset: The market that is open.
+        settings: The settings it was opened with.
+    """
+    if gold is None or gold.artifact.data_source == dataset.sessions.source:
+        return dataset
+    own = own_market(gold.artifact.data_source)
+    if not own:
+        return dataset
+    market = settings.market.model_copy(update={"bars": None, **own})
+    return open_dataset(settings.model_copy(update={"market": market}))
+
+
+def check_constants(
+    packed: Packed, gold: Packed | None, dataset: Dataset, home: Dataset, judged: slice
+) -> ConstantsCheck:
     """Compute an artifact's constants again from the range they were fitted on, and compare.
 
-    The range is the first that the artifact has seen: gold's training range.
+    The range is the first that the artifact has seen: its gold's training range.
 
     Args:
         packed: The artifact.
-        dataset: The market.
-        judged: Sessions that were drawn from.
+        gold: The gold its constants come from, itself for a gold; None where it is not at hand.
+        dataset: The market that was checked.
+        home: The market the constants were fitted on.
+        judged: Sessions of ``dataset`` that were drawn from.
     """
     if not packed.seen:
         return ConstantsCheck("not checked", "-", "the artifact does not say what it has seen")
     stated = packed.seen[0]
-    sessions = dataset.sessions
+    if gold is not None and not _equal(gold.constants, packed.constants):
+        reason = f"they are not its gold's: {_first_constant(gold.constants, packed.constants)}"
+        return ConstantsCheck("leak", str(stated), reason)
     try:
-        part = span_of(sessions, stated, "sessions")
+        part = span_of(home.sessions, stated, "sessions")
     except RangeError:
         reason = f"no session of {stated} is in these bars: name those the artifact was made on"
         return ConstantsCheck("not checked", str(stated), reason)
-    again = FeatureConstants.fit(dataset.raw, sessions, part)
+    again = FeatureConstants.fit(home.raw, home.sessions, part)
     if not _equal(again, packed.constants):
-        return _other_constants(packed, dataset, again, stated)
-    inside = max(0, min(part.stop, judged.stop) - max(part.start, judged.start))
-    if inside:
+        return _other_constants(packed, gold, home, again, stated)
+    inside = 0 if home is not dataset else min(part.stop, judged.stop) - max(part.start, judged.start)
+    if inside > 0:
         reason = f"{inside} of the sessions to check lie in {stated}, which they were fitted on"
         return ConstantsCheck("leak", str(stated), reason)
-    reason = f"computed again from the {part.stop - part.start} sessions of {stated}: equal"
+    place = "" if home is dataset else f" of {home.sessions.source}"
+    reason = f"computed again from the {part.stop - part.start} sessions of {stated}{place}: equal"
     return ConstantsCheck("fitted", str(stated), reason)
 
 
 def _other_constants(
-    packed: Packed, dataset: Dataset, again: FeatureConstants, stated: DateRange
+    packed: Packed, gold: Packed | None, home: Dataset, again: FeatureConstants, stated: DateRange
 ) -> ConstantsCheck:
     """Tell what constants that are not those of the stated range mean."""
-    sessions = dataset.sessions
+    sessions = home.sessions
     where = _first_constant(again, packed.constants)
-    everything = FeatureConstants.fit(dataset.raw, sessions, slice(0, len(sessions)))
+    everything = FeatureConstants.fit(home.raw, sessions, slice(0, len(sessions)))
     if _equal(everything, packed.constants):
         reason = f"they are those of all {len(sessions)} sessions, not of {stated}: {where}"
         return ConstantsCheck("leak", str(stated), reason)
-    if sessions.digest == packed.artifact.data_digest:
+    if gold is not None and sessions.digest == gold.artifact.data_digest:
         return ConstantsCheck("leak", str(stated), f"they are not those of {stated}: {where}")
-    reason = f"these are not the bars the artifact was made on: {where}"
-    return ConstantsCheck("not checked", str(stated), reason)
+    what = "its gold is not at hand" if gold is None else "these are not the bars gold was made on"
+    return ConstantsCheck("not checked", str(stated), f"{what}: {where}")
 
 
 def _equal(one: FeatureConstants, two: FeatureConstants) -> bool:
