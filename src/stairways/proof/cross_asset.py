@@ -29,7 +29,7 @@ PAIRS, NATIVE, SMALLER, GOLD = (
     "through pairs",
     "three legs",
     "three legs, capital of the pairs",
-    "gold, pairs",
+    "gold, through pairs",
 )
 FORMS = (PAIRS, NATIVE, SMALLER)
 N_SEEDS = 3
