@@ -9,7 +9,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stairways.config import DateRange, RangeSettings, Settings, load_settings, setting_differences
+from stairways.config import (
+    DateRange,
+    GoldSettings,
+    RangeSettings,
+    Settings,
+    load_settings,
+    setting_differences,
+)
 from stairways.control.actuators import RewardActuator, TiltActuator
 from stairways.errors import ConfigError, RangeError
 
@@ -230,3 +237,16 @@ class TestGateAndControl:
         here = load_settings(None, {"call": {"out": "here", "database": "postgresql://a:secret@b/c"}})
         assert here.digest == load_settings(None, {}).digest
         assert "secret" not in str(here.as_record())
+
+
+class TestGoldPasses:
+    def test_an_lstm_passes_less_often_over_a_rollout(self):
+        assert GoldSettings().ppo.epochs == 10
+        assert GoldSettings(policy="lstm").ppo.epochs == 4
+        assert load_settings(None, {"gold": {"policy": "lstm"}}).gold.ppo.epochs == 4
+
+    def test_what_was_given_stands(self):
+        given = {**GoldSettings().ppo.model_dump(), "epochs": 7}
+        assert GoldSettings(policy="lstm", ppo=given).ppo.epochs == 7
+        record = load_settings(None, {"gold": {"policy": "lstm"}}).as_record()
+        assert load_settings(None, {"gold": record["gold"]}).gold == GoldSettings(policy="lstm")

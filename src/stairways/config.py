@@ -172,6 +172,23 @@ class TuneSettings(Part):
     ppo: PPOConfig = PPOConfig()
 
 
+GOLD_PPO = PPOConfig(
+    n_envs=256,
+    n_steps=130,
+    minibatch=8_320,
+    epochs=10,
+    learning_rate=Ramp(start=1e-3, end=2e-4, begin=0.6),
+    gamma=0.97,
+    entropy=Ramp(start=0.01, end=0.0, until=0.8),
+    clip_gradients="each",
+    normalise_advantages="rollout",
+    reward_scale=0.33,
+)
+
+LSTM_EPOCHS = 4
+"""Passes of an LSTM over a rollout: ten spoil it (docs/decisions.md)."""
+
+
 class GoldSettings(Part):
     """How gold is trained: learn first, made to over-hold last.
 
@@ -189,7 +206,7 @@ class GoldSettings(Part):
         patience: Looks without a better held-out result, in a row, that stop it.
         hold_bonus_bps: Bonus while learning; it only breaks the tie between keeping and re-affirming.
         cost_scale: Costs while learning, relative to the real ones, over the progress.
-        ppo: The trainer's settings.
+        ppo: The trainer's settings; an LSTM takes fewer passes unless they are given.
         over_hold_bonus_bps: First bonus of the over-hold stage.
         over_hold_growth: Factor on that bonus after each look that did not arrive.
         over_hold_learning_rate: Step size of the hold action's output bias.
@@ -212,18 +229,7 @@ class GoldSettings(Part):
     patience: int = Field(6, ge=1)
     hold_bonus_bps: float = Field(0.03, ge=0)
     cost_scale: Ramp = Ramp(start=0.5, end=1.0, until=0.5)
-    ppo: PPOConfig = PPOConfig(
-        n_envs=256,
-        n_steps=130,
-        minibatch=8_320,
-        epochs=10,
-        learning_rate=Ramp(start=1e-3, end=2e-4, begin=0.6),
-        gamma=0.97,
-        entropy=Ramp(start=0.01, end=0.0, until=0.8),
-        clip_gradients="each",
-        normalise_advantages="rollout",
-        reward_scale=0.33,
-    )
+    ppo: PPOConfig = GOLD_PPO
     over_hold_bonus_bps: float = Field(0.3, gt=0)
     over_hold_growth: float = Field(1.25, ge=1)
     over_hold_learning_rate: float = Field(3e-2, gt=0)
@@ -231,6 +237,13 @@ class GoldSettings(Part):
     over_hold_looks: int = Field(40, ge=1)
     over_hold_ratio: float = Field(0.87, gt=0, lt=1)
     over_hold_trades: float = Field(6.0, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_lstm_passes_less_often(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("policy") == "lstm" and "ppo" not in data:
+            return {**data, "ppo": GOLD_PPO.model_copy(update={"epochs": LSTM_EPOCHS})}
+        return data
 
 
 class DryRunSettings(Part):
