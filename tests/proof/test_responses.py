@@ -84,10 +84,13 @@ class TestWindows:
         assert found.deviation[-1] == 0.0
         assert found.first.tolist() == list(range(8))
 
-    def test_the_noise_of_rollouts_survives_a_drift(self):
+    def test_the_noise_of_rollouts_survives_a_drift_and_a_transient(self):
+        """A drift of a third of the noise in each rollout, and a jump: the noise of 0.02 is found."""
         rng = np.random.default_rng(1)
-        deviation = np.linspace(0.4, 0.1, 400) + rng.normal(0, 0.02, 400)
+        deviation = np.linspace(0.0, 2.4, 400) + rng.normal(0, 0.02, 400)
+        deviation[:5] += 0.5
         assert rollout_windows(deviation, 100).standard_error == pytest.approx(0.02, rel=0.15)
+        assert rollout_windows(np.linspace(0.4, 0.1, 9), 100).standard_error == pytest.approx(0, abs=1e-12)
 
     def test_means_over_seeds_are_quieter(self):
         runs = [windows([0.1, 0.3], standard_error=0.03), windows([0.3, 0.5, 0.9], standard_error=0.04)]
