@@ -9,7 +9,9 @@ from stairways.proof.experiment import Bar, Column, Findings, Job, Table
 from stairways.proof.plants import OVER_HOLD_RATIO, OVER_TRADES, WANTED_TRADES
 from stairways.proof.responses import ALLOWANCE
 from stairways.proof.step_plan import (
+    DEPLOYED,
     HOLD,
+    MLP,
     NET_WORDS,
     OVER_HOLDER,
     OVER_TRADER,
@@ -47,7 +49,7 @@ def conclude(job: Job, results: Mapping[str, dict[str, Any]]) -> Findings:
         bars=bars,
         tables=[_summary_table(summary), _inference_table(rows), _training_table(rows)],
         plots=step_plots(form, results),
-        text=_text(form, results, summary),
+        text=_text(form, results, inference, summary),
     )
 
 
@@ -262,6 +264,8 @@ def _training_table(rows: Sequence[Row]) -> Table:
             other = greedy.get(tuple(row[name] for name in names), {})
             more = {f"{q.quantity}_greedy_shown": other.get(f"{q.quantity}_steady_shown") for q in QUANTITIES}
             shown.append(row | more)
+    order = [step.name for step in STEPS]
+    shown.sort(key=lambda r: (list(CONTROLLERS).index(r["controller"]), r["start"], order.index(r["step"])))
     return Table(
         "training",
         "All five in training (MLP); steady errors: the policy deployed afterwards, the tilt's in training",
@@ -283,7 +287,9 @@ def _training_table(rows: Sequence[Row]) -> Table:
     )
 
 
-def _text(form: Form, results: Mapping[str, dict[str, Any]], summary: Sequence[Row]) -> str:
+def _text(
+    form: Form, results: Mapping[str, dict[str, Any]], inference: Sequence[Row], summary: Sequence[Row]
+) -> str:
     found = {net: results[f"policies-{net}"]["flattened"] for net in STARTS if net != UNIFORM}
     made = "; ".join(
         f"{NET_WORDS[net]}: hold bias {flat['hold_bias_logits']:+.0f}, logits x {flat['scale_ratio']:.2f}"
@@ -316,9 +322,21 @@ measured - set point, without any twin, over the last {STEADY_SESSIONS["hold"]} 
 rate and the last {STEADY_SESSIONS["trades"]} of a step of the trades; errors are ± one standard error. A
 session is 390 decisions of one account.
 
+**Deployed.** While the set point of the hold rate moves, that of the trades stands. The trades of
+the never calibrated gold are off by up to {_disturbed(inference, OVER_HOLDER):.2f} over the later sessions of
+such a step, those of the deployed one by up to {_disturbed(inference, DEPLOYED):.2f}: away from its anchor a
+hold multiplier moves holding against re-affirming, and hardly any position.
+
 **The others.** Largest steady error of the hold rate, sampled: {others}. A bonus acts only through what a
 policy learns from it, and nothing in it asks for trades.
 """
+
+
+def _disturbed(inference: Sequence[Row], start: str) -> float:
+    """Return the largest steady error of the MLP's trades over the steps of the hold rate."""
+    steps = {step.name for step in STEPS if step.moved == ("hold",)}
+    rows = [row for row in inference if (row["net"], row["start"]) == (MLP, start) and row["step"] in steps]
+    return max(abs(float(row["trades_steady_error"])) for row in rows)
 
 
 def _worst(rows: Sequence[Row], size: Callable[[Row], float]) -> Row:

@@ -54,7 +54,7 @@ class Form:
 
 
 FULL = Form(10, 24, Lengths(14, 8, 12), 120, 40, 10, (OVER_HOLDER, OVER_TRADER), 24_000, LSTM_GOLD)
-QUICK = Form(1, 8, Lengths(10, 6, 10), 20, 10, 1, (OVER_HOLDER,), 7_200, None)
+QUICK = Form(1, 8, Lengths(10, 6, 10), 20, 10, 1, (OVER_HOLDER,), 9_600, None)
 
 
 def form_of(job: Job) -> Form:
