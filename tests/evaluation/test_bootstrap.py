@@ -17,6 +17,7 @@ from stairways.evaluation.bootstrap import (
     is_constant,
     optimal_block_length,
     paired_comparison,
+    resample,
     stationary_indices,
     studentised_interval,
 )
@@ -185,6 +186,32 @@ def test_comparison_by_hand():
     assert compared.difference_in_standard_errors == pytest.approx(1.0 / compared.standard_error_bps)
     record = compared.as_record()
     assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+@pytest.mark.parametrize("n", [2, 5, 20, 250])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_the_interval_is_nowhere_narrower_than_student_s(n, confidence):
+    """scipy's t interval, with the bootstrap's standard error, is the oracle of the least width."""
+    from scipy.stats import t
+
+    rng = np.random.default_rng(n)
+    for _ in range(20):
+        drawn = rng.standard_t(4, n) * 1e-3
+        compared = paired_comparison(
+            series(drawn), series(np.zeros(n)), confidence=confidence, n_resamples=200, seed=1
+        )
+        mean, error = compared.mean_difference_bps, compared.standard_error_bps
+        least = t.interval(confidence, n - 1, loc=mean, scale=error)
+        assert compared.interval_bps[0] <= least[0] + 1e-9
+        assert compared.interval_bps[1] >= least[1] - 1e-9
+
+
+def test_the_interval_is_bootstrap_t_where_that_is_wider():
+    """Of a skewed series one end is bootstrap-t's and the other Student's."""
+    found = resample(np.random.default_rng(3).exponential(1.0, 60), 2_000, 1)
+    plain, judged = found.bootstrap_t(0.95), found.interval(0.95)
+    assert judged[1] == plain[1]
+    assert judged[0] < plain[0]
 
 
 def test_what_is_shared_cancels():

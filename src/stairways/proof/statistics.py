@@ -199,16 +199,19 @@ def _simulated_bars(by_kind: Mapping[str, Sequence[Row]]) -> list[Bar]:
         words = f"the same without deflation, {row['n_trials']} trials, against 1 - 0.95^N"
         bars.append(_near(words, row, row["undeflated_ratio"], theory))
     bars += [_overfitting_bar(row) for row in by_kind["overfitting_rate"]]
-    bars += [
-        _near(
-            f"gate's interval, coverage, {LAW_WORDS[row['law']]} differences, n = {row['n_sessions']:,}",
-            row,
-            row["coverage_ratio"],
-            0.95,
-            f", {row['n_resamples']} resamples",
+    for row in by_kind["interval_coverage"]:
+        where = f"{LAW_WORDS[row['law']]} differences, n = {row['n_sessions']:,}"
+        detail = f"{row['n_runs']:,} runs of {row['n_sessions']:,} sessions, {row['n_resamples']} resamples"
+        shares = (
+            ("coverage", row["coverage_ratio"], 0.95, "at least"),
+            ("a gain claimed that is not there", row["claimed_ratio"], 0.025, "at most"),
         )
-        for row in by_kind["interval_coverage"]
-    ]
+        for what, observed, nominal, side in shares:
+            reach = two_errors(nominal, row["n_runs"])
+            sign = "-" if side == "at least" else "+"
+            passed = observed >= nominal - reach if side == "at least" else observed <= nominal + reach
+            threshold = f"{side} {nominal:.1%} {sign} {100 * reach:.1f} points (2 s.e.)"
+            bars.append(Bar(f"gate's interval, {what}, {where}", observed, threshold, passed, detail))
     for row in by_kind["resampling_of_arch"]:
         bars.append(
             Bar(
