@@ -19,6 +19,7 @@ from stairways.envs.reward import RewardConfig
 from stairways.errors import ConfigError, RangeError
 from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.improvement import ImprovementConfig
+from stairways.learning.all_actions_config import AllActionsConfig
 from stairways.learning.ppo_config import PPOConfig
 from stairways.learning.schedules import Ramp
 from stairways.market.regime import RegimeConfig
@@ -151,14 +152,19 @@ class TuneSettings(Part):
 
     Attributes:
         cycles: Cycles at most.
-        steps_per_cycle: Transitions of a cycle, exactly.
+        steps_per_cycle: Transitions of a cycle of PPO, exactly.
         early_stop_cycles: Cycles without improvement, in a row, that end the run.
         min_cycles: Cycles that are run in any case.
         shadow_replay_days: Sessions at the end of the tuning range kept for the shadow replay.
         select_share: Share of the sessions before them that judges cycles.
         improvement: When a cycle counts as better.
         regime: How regime inputs enter the candidate.
-        ppo: The trainer's settings.
+        rehearsal_sessions: Sessions before the tuning range that are trained on too; gold may have seen them.
+        algorithm: ``all_actions`` goes through recorded sessions and weighs every action of every position;
+            ``ppo`` acts in a pool. ``auto`` takes the first for a feed-forward policy under the tilt, the
+            second for an LSTM, the reward actuator or a reward that asks for the action before.
+        all_actions: Settings of the first.
+        ppo: Settings of the second.
     """
 
     cycles: int = Field(8, ge=1, le=1_000)
@@ -169,6 +175,9 @@ class TuneSettings(Part):
     select_share: float = Field(0.25, gt=0, lt=1)
     improvement: ImprovementConfig = ImprovementConfig()
     regime: RegimeInput = "gate"
+    rehearsal_sessions: int = Field(2_000, ge=0)
+    algorithm: Literal["auto", "all_actions", "ppo"] = "auto"
+    all_actions: AllActionsConfig = AllActionsConfig()
     ppo: PPOConfig = PPOConfig()
 
 
@@ -376,6 +385,7 @@ PLAN: dict[str, Any] = {
         "points": {"hold_mode": "regime"},
     },
     "gate": {"shadow_rule": "plan"},
+    "tune": {"algorithm": "ppo", "rehearsal_sessions": 0},
     "gold": {
         "steps": 409_600,
         "least_progress": 1.0,

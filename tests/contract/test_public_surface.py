@@ -21,8 +21,8 @@ OPTIONS = {
     ("dry-run",): COMMON
     | {"gold", "tune", "seed", "preset", "actuator", "steps", "validate-warmstart", "json"},
     ("tune",): COMMON
-    | {"gold", "tune", "test", "out", "seed", "preset", "actuator", "mode", "cycles", "steps-per-cycle"}
-    | {"early-stop-threshold", "shadow-replay-days", "database", "resume"},
+    | {"gold", "tune", "test", "out", "seed", "preset", "actuator", "mode", "cycles"}
+    | {"steps-per-cycle", "algorithm", "early-stop-threshold", "shadow-replay-days", "database", "resume"},
     ("backtest",): {"artifact", "scenario", "bars", "symbols", "interval", "in-sample", "costs", "out"}
     | {"walk-forward", "train-sessions", "tune-sessions", "test-sessions", "step-sessions"}
     | {"seed", "config", "json"},
@@ -31,7 +31,7 @@ OPTIONS = {
     ("check", "leak"): COMMON | {"artifact", "sessions", "mode", "seed", "json"},
     ("cross-asset",): COMMON | {"artifact", "sessions", "mode", "seed", "json"},
     ("frontier",): COMMON
-    | {"artifact", "gold", "sessions", "points", "tuned", "tune", "steps", "hold", "out", "seed", "mode"}
+    | {"artifact", "gold", "sessions", "points", "tuned", "tune", "cycles", "hold", "out", "seed", "mode"}
     | {"json"},
     ("prove",): {"names", "all", "list", "quick", "bars", "seed", "out", "page"},
 }

@@ -33,6 +33,7 @@ PLACES = {
     "actuator": ("control.actuator", "reward", {"kind": "reward"}),
     "mode": ("control.mode", "greedy", "greedy"),
     "cycles": ("tune.cycles", "3", 3),
+    "algorithm": ("tune.algorithm", "ppo", "ppo"),
     "steps-per-cycle": ("tune.steps_per_cycle", "4000", 4000),
     "early-stop-threshold": ("tune.improvement.improvement_threshold", "0.05", 0.05),
     "shadow-replay-days": ("tune.shadow_replay_days", "4", 4),

@@ -30,7 +30,13 @@ N_TRAINED, N_TUNED = 60, 50
 VALUES = ("open", "high", "low", "close", "volume")
 PPO = {"n_envs": 8, "n_steps": 50, "minibatch": 200, "epochs": 2}
 FAST = {
-    "tune": {"cycles": 3, "steps_per_cycle": 400, "ppo": PPO},
+    "tune": {
+        "algorithm": "ppo",
+        "rehearsal_sessions": 0,
+        "cycles": 3,
+        "steps_per_cycle": 400,
+        "ppo": PPO,
+    },
     "gate": {
         "hold_tolerance_ratio": 0.08,
         "trades_band": [10.0, 24.0],

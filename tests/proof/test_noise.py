@@ -127,7 +127,7 @@ class TestProcedure:
         assert free.model_dump(exclude={"trading"}) == made.model_dump(exclude={"trading"})
 
     def test_a_gold_that_never_over_holds_is_not_judged_and_says_why(self, tmp_path):
-        settings = small_settings("noise:5", 3, Size(gold_steps=20_480, steps_per_cycle=2_000))
+        settings = small_settings("noise:5", 3, Size(gold_steps=20_480, passes_per_cycle=1))
         gold = settings.gold.model_copy(update={"over_hold_looks": 1, "over_hold_bonus_bps": 1e-6})
         found = run_once(settings.model_copy(update={"gold": gold}), tmp_path / "run")
         assert found["judged"] is False

@@ -31,8 +31,8 @@ def frontier(
     tune: Annotated[
         str | None, typer.Option("--tune", help="FROM:TO, sessions to tune on, before those that judge.")
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Tuning steps at each set point, at most.")
+    cycles: Annotated[
+        int | None, typer.Option("--cycles", min=1, help="Tuning cycles at each set point, at most.")
     ] = None,
     hold: Annotated[
         float | None, typer.Option("--hold", help="Set point of the hold rate, between 0 and 1.")
@@ -67,17 +67,12 @@ def frontier(
     overrides["control"] = options.given(mode=mode) | (
         {"points": _hold_point(hold)} if hold is not None else {}
     )
+    overrides["tune"] = options.given(cycles=cycles)
     call = load_settings(config, overrides).call
     if call.artifact is not None and call.gold is not None:
         raise ConfigError("an artifact and --gold exclude each other", remedy="name one of them")
     policy = call.artifact or call.gold or shipped_gold()
     settings = load_settings(config, overrides, base=settings_base(policy))
-    if steps is not None:
-        settings = load_settings(
-            config,
-            overrides | {"tune": _cycles(steps, settings.tune.steps_per_cycle)},
-            base=settings_base(policy),
-        )
     place = options.place(settings.call.out, "--out")
     console = Console()
     with TerminalWatcher(console) as watcher:
@@ -122,15 +117,3 @@ def _hold_point(hold: float) -> dict[str, Any]:
         "lowest_hold_rate_ratio": min(0.25, hold),
         "highest_hold_rate_ratio": max(0.85, hold),
     }
-
-
-def _cycles(steps: int, steps_per_cycle: int) -> dict[str, int]:
-    from stairways.errors import ConfigError
-
-    if steps % steps_per_cycle != 0:
-        raise ConfigError(
-            f"{steps} steps are no whole number of cycles of {steps_per_cycle}",
-            where="--steps",
-            remedy=f"choose a multiple of {steps_per_cycle}",
-        )
-    return {"cycles": steps // steps_per_cycle}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -25,7 +25,12 @@ def tune(
     mode: options.Mode = None,
     cycles: Annotated[int | None, typer.Option("--cycles", min=1, help="Cycles at most.")] = None,
     steps_per_cycle: Annotated[
-        int | None, typer.Option("--steps-per-cycle", min=1, help="Transitions of a cycle, exactly.")
+        int | None,
+        typer.Option("--steps-per-cycle", min=1, help="Transitions of a cycle of PPO, exactly."),
+    ] = None,
+    algorithm: Annotated[
+        Literal["auto", "all_actions", "ppo"] | None,
+        typer.Option("--algorithm", help="What trains: all_actions, ppo, or auto."),
     ] = None,
     early_stop_threshold: Annotated[
         float | None,
@@ -52,6 +57,7 @@ def tune(
     from rich.console import Console
 
     from stairways.cli.clock import utc_now
+    from stairways.errors import ConfigError
     from stairways.reporting.terminal import Bands, TerminalWatcher, print_outcome
     from stairways.tuning.run import TuneRun
 
@@ -60,8 +66,15 @@ def tune(
     overrides |= options.call_overrides(out=out, gold=gold, resume=resume, database=database)
     overrides["ranges"] = options.given(tune=tune, test=test)
     overrides["tune"] = tune_overrides(cycles, steps_per_cycle, early_stop_threshold, shadow_replay_days)
+    overrides["tune"] |= options.given(algorithm=algorithm)
     overrides["control"] = options.given(mode=mode) | ({"actuator": {"kind": actuator}} if actuator else {})
     settings = options.settings_for_gold(config, overrides, preset)
+    if steps_per_cycle is not None and settings.tune.algorithm != "ppo":
+        raise ConfigError(
+            "cycles of all_actions go through whole sessions, steps are PPO's",
+            where="--steps-per-cycle",
+            remedy="add --algorithm ppo, or set tune.all_actions.passes_per_cycle",
+        )
     gold_folder = options.place(settings.call.gold, "--gold")
     console = Console()
     with TerminalWatcher(console, Bands.of(settings.resolved_gate())) as watcher:

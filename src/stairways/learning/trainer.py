@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from stairways.control.tilt import Multipliers
 from stairways.envs.pool import EPISODE_HOLDS, EPISODE_RETURN, EPISODE_REWARD, EPISODE_TRADES, SessionPool
 from stairways.errors import ConfigError
+from stairways.learning.adam_state import adam_arrays, load_adam
 from stairways.learning.network import PolicyNetwork, RecurrentState, States
 from stairways.learning.ppo import (
     PPOUpdate,
@@ -25,58 +25,9 @@ from stairways.learning.ppo import (
     tilted_log_probabilities,
 )
 from stairways.learning.ppo_config import PPOConfig
+from stairways.learning.reports import Episode, Progress, RolloutReport
 from stairways.learning.runtime import generator_of
 from stairways.learning.steering import Steering
-
-
-class Episode(NamedTuple):
-    """One finished session of training.
-
-    Attributes:
-        reward_bps: Sum of rewards.
-        return_ratio: Net session return.
-        trades: Executed orders.
-        hold_rate_ratio: Share of hold decisions.
-        decisions: Decisions taken; fewer than the session's for a staggered first one.
-        whole: Whether it ran from the session's open.
-    """
-
-    reward_bps: float
-    return_ratio: float
-    trades: int
-    hold_rate_ratio: float
-    decisions: int
-    whole: bool
-
-
-@dataclass(frozen=True)
-class RolloutReport:
-    """What one rollout showed.
-
-    Attributes:
-        steps: Transitions so far, over the trainer's life.
-        hold_rate_ratio: Share of hold decisions in the rollout.
-        trades_per_session: Orders per decision x decisions of a full session.
-        mean_reward_bps: Mean reward per decision.
-        hold_bonus_bps: Mean bonus in force.
-        multipliers: Mean tilt in force, 0 without one.
-        mean_abs_score: Mean absolute regime score of the decisions.
-        update: Means over the update's minibatches.
-        episodes: Sessions that ended.
-    """
-
-    steps: int
-    hold_rate_ratio: float
-    trades_per_session: float
-    mean_reward_bps: float
-    hold_bonus_bps: float
-    multipliers: Multipliers
-    mean_abs_score: float
-    update: UpdateReport
-    episodes: tuple[Episode, ...]
-
-
-Progress = Callable[[RolloutReport], None]
 
 
 class Trainer:
@@ -148,11 +99,17 @@ class Trainer:
                 progress(report)
         return reports
 
+    def take_reward_shares(self) -> dict[str, float]:
+        """Return each term's share of the mean absolute reward since last asked."""
+        shares = self.pool.reward_shares()
+        self.pool.output.term_sums[:] = 0.0
+        return shares
+
     def snapshot(self) -> dict[str, Any]:
         """Return everything a checkpoint needs: arrays, and plain values under ``plain``."""
         arrays = {f"pool.{name}": value for name, value in self.pool.snapshot().items()}
         arrays |= {f"weights.{n}": v for n, v in self.network.export_weights().items()}
-        arrays |= {f"adam.{n}": v for n, v in _adam_arrays(self.update).items()}
+        arrays |= {f"adam.{n}": v for n, v in adam_arrays(self.update.optimizer).items()}
         arrays["generator.acting"] = self._acting.get_state().numpy().copy()
         arrays["generator.order"] = self._order.get_state().numpy().copy()
         arrays["trainer.starts"] = self._starts.copy()
@@ -168,7 +125,7 @@ class Trainer:
         arrays, plain = snapshot["arrays"], snapshot["plain"]
         self.pool.restore(_part(arrays, "pool."))
         self.network.load_weights(_part(arrays, "weights."))
-        _load_adam(self.update, _part(arrays, "adam."))
+        load_adam(self.update.optimizer, _part(arrays, "adam."))
         self._acting.set_state(torch.from_numpy(np.array(arrays["generator.acting"])))
         self._order.set_state(torch.from_numpy(np.array(arrays["generator.order"])))
         self._starts = np.array(arrays["trainer.starts"])
@@ -351,25 +308,3 @@ def _state_of(arrays: dict[str, NDArray[Any]], name: str) -> RecurrentState | No
         torch.from_numpy(np.array(arrays[f"state.{name}.h"])),
         torch.from_numpy(np.array(arrays[f"state.{name}.c"])),
     )
-
-
-def _adam_arrays(update: PPOUpdate) -> dict[str, NDArray[Any]]:
-    arrays: dict[str, NDArray[Any]] = {}
-    for index, parameter in enumerate(update.parameters):
-        state = update.optimizer.state.get(parameter)
-        if state:
-            arrays[f"{index}.step"] = np.array([float(state["step"])])
-            arrays[f"{index}.first"] = state["exp_avg"].numpy().copy()
-            arrays[f"{index}.second"] = state["exp_avg_sq"].numpy().copy()
-    return arrays
-
-
-def _load_adam(update: PPOUpdate, arrays: dict[str, NDArray[Any]]) -> None:
-    update.optimizer.state.clear()
-    for index, parameter in enumerate(update.parameters):
-        if f"{index}.step" in arrays:
-            update.optimizer.state[parameter] = {
-                "step": torch.tensor(float(arrays[f"{index}.step"][0])),
-                "exp_avg": torch.from_numpy(np.array(arrays[f"{index}.first"])),
-                "exp_avg_sq": torch.from_numpy(np.array(arrays[f"{index}.second"])),
-            }

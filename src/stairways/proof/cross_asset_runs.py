@@ -91,18 +91,20 @@ def train_gold(job: Job, symbols: tuple[str, ...], place: Path, seed: int, *, re
 def tune(
     job: Job, gold: Path, symbols: tuple[str, ...], place: Path, seed: int, *, real: bool
 ) -> dict[str, Any]:
-    """Tune a gold as ``stairways tune --symbols ...`` does; the artifact then stands in ``place``."""
+    """Tune a gold as ``stairways tune --symbols ...`` does, nothing rehearsed; it stands in ``place``."""
     shutil.rmtree(place, ignore_errors=True)
     # two tunings at a time must not wait for one file
     database = place.with_suffix(".db")
     database.unlink(missing_ok=True)
     ranges = {"tune": REAL_RANGES["tune"], "test": REAL_RANGES["test"]} if real else {}
+    # 27 actions from 27 positions are nine times the work of two symbols: nothing is rehearsed
     settings = load_settings(
         None,
         {
             "seed": seed,
             "market": _market(job, symbols, real=real),
             "ranges": ranges,
+            "tune": {"rehearsal_sessions": 0},
             "call": {"database": sqlite_url(database)},
         },
         base={"trading": unpack(gold).rules.model_dump(mode="json")},

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 REGIMES = ("none", "gate", "gate_gradient", "concat")
 KEYS, QUICK_KEYS = (11, 12, 13), (11,)
 QUICK_TEST = "2021-03-24:2022-03-23"
-MORE_SESSIONS = "2018-03-14:2021-03-23"
-"""The sample's tuning range with the sessions of gold's record before it, which no gold was trained on."""
-
 LARGE = {
     "n_envs": 256,
     "n_steps": 130,
@@ -26,12 +23,21 @@ LARGE = {
     "clip_gradients": "each",
     "normalise_advantages": "rollout",
 }
+PPO = {"algorithm": "ppo", "rehearsal_sessions": 0}
 ARMS: Mapping[str, dict[str, Any]] = {
-    "small": {"steps_per_cycle": 6_000},
-    "large": {"steps_per_cycle": 33_280, "ppo": LARGE},
-    "large_more": {"steps_per_cycle": 33_280, "ppo": LARGE},
+    "ppo": {**PPO, "steps_per_cycle": 6_000},
+    "ppo_large": {"algorithm": "ppo", "steps_per_cycle": 33_280, "ppo": LARGE},
+    "all_actions_own": {"algorithm": "all_actions", "rehearsal_sessions": 0},
+    "all_actions": {"algorithm": "all_actions"},
 }
-CYCLES = 8
+COUNTS: Mapping[str, int] = {"ppo": 6, "ppo_large": 6, "all_actions_own": 6, "all_actions": 10}
+LOOKS: Mapping[str, tuple[int, ...]] = {
+    "ppo": (1, 2, 4, 8),
+    "ppo_large": (1, 2, 4, 8),
+    "all_actions_own": (1, 2, 4, 8),
+    "all_actions": (1, 2, 3),
+}
+"""Cycles after which an arm is judged; no arm is chosen by what it showed."""
 
 
 class KnownAnswers(Experiment):
@@ -56,10 +62,9 @@ class KnownAnswers(Experiment):
             _tune("planted-hard", f"gold-planted-hard-none-{first + 1}", first + s, stage=1) for s in range(3)
         ]
         tunes += [_tune("planted", f"gold-planted-gate-{first + s}", first + s, stage=1) for s in (1, 2)]
-        counts = {"small": 10, "large": 4, "large_more": 10}
         curves = [
             Cell(f"curve-{arm}-{first + s}", {"kind": "curve", "arm": arm, "seed": first + s}, stage=1)
-            for arm, count in counts.items()
+            for arm, count in COUNTS.items()
             for s in range(count)
         ]
         return [*golds, *tunes, *curves]

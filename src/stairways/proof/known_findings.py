@@ -87,6 +87,7 @@ def _curve_rows(key: str, result: Mapping[str, Any]) -> list[dict[str, Any]]:
             "sessions": point["sessions"],
             **{f"adds_{name}": value for name, value in point["tuning_adds"].items()},
             "sharpe": point["candidate"]["sharpe"],
+            "drift_ratio": point["drift_ratio"],
             "n_sessions": point["candidate"]["n_sessions"],
         }
         for point in result["points"]
@@ -112,6 +113,7 @@ def _steps(curves: Sequence[Row]) -> list[dict[str, Any]]:
                 "above_zero": sum(row["adds_low_bps"] > 0 for row in mine),
                 "below_zero": sum(row["adds_high_bps"] < 0 for row in mine),
                 "sharpe": float(np.mean([row["sharpe"] for row in mine])),
+                "drift_ratio": float(np.mean([row["drift_ratio"] for row in mine])),
             }
         )
     return rows
@@ -213,8 +215,11 @@ Net Sharpe by how regime inputs enter gold, as learned and under the tilt, mean 
 plan's gradient form has the value of its price inputs whatever the gate says, so its difference to none is
 what the noise of training does.
 
-What tuning adds, cycle by cycle without choosing one: {ends}. A large cycle is 33,280 steps in rollouts of
-256 x 130 with ten passes over each; large_more gives it the sessions of gold's record too.
+What tuning adds, cycle by cycle without choosing one: {ends}. ppo is the plan's cycle of 6,000 steps;
+ppo_large takes 33,280 steps in rollouts of 256 x 130 with ten passes over each; all_actions weighs every
+action from every position of recorded sessions, all_actions_own on the tuning range alone. The other two
+rehearse the sessions before it, those that gold learned from among them. A step is a decision that training
+met.
 """
 
 
@@ -270,6 +275,7 @@ _STEP_COLUMNS = (
     Column("seeds above 0", "{above_zero}"),
     Column("seeds below 0", "{below_zero}"),
     Column("Sharpe", "{sharpe:.2f}"),
+    Column("drift (at most 15 %)", "{drift_ratio:.1%}"),
 )
 
 
@@ -277,11 +283,17 @@ def _draw(figure: Figure, steps: Sequence[Row]) -> None:
     from stairways.reporting.drawing import PALETTE
 
     axes = figure.add_axes((0.09, 0.14, 0.86, 0.8))
-    colours = {"small": "gold", "large": "tilted_gold", "large_more": "candidate"}
+    colours = {
+        "ppo": "gold",
+        "ppo_large": "tilted_gold",
+        "all_actions_own": "random",
+        "all_actions": "candidate",
+    }
     words = {
-        "small": "6,000 steps a cycle",
-        "large": "33,280 steps a cycle",
-        "large_more": "33,280 steps a cycle, more sessions",
+        "ppo": "PPO, 6,000 steps a cycle",
+        "ppo_large": "PPO, 33,280 steps a cycle, rehearsed sessions",
+        "all_actions_own": "all actions, tuning range alone",
+        "all_actions": "all actions, rehearsed sessions (default)",
     }
     for arm, role in colours.items():
         mine = [row for row in steps if row["arm"] == arm]

@@ -14,9 +14,8 @@ from stairways.evaluation.bootstrap import ReturnSeries, paired_comparison
 from stairways.policies.program import compile_program
 from stairways.proof.known_answers import (
     ARMS,
-    CYCLES,
     KEYS,
-    MORE_SESSIONS,
+    LOOKS,
     QUICK_KEYS,
     gold_folder,
     settings_of,
@@ -119,14 +118,6 @@ def _opened(job: Job, arguments: Mapping[str, Any], gold: Path, more: dict[str, 
     return TuneRun(settings, gold, job.work / name, clock=lambda: EPOCH, watcher=Silent())
 
 
-def _bench(run: TuneRun) -> Bench:
-    from stairways.tuning.cycle import Bench
-
-    spec = run.gold.spec
-    parts = (run.market.select(part) for part in (run.split.train, run.split.select, run.split.shadow))
-    return Bench(run.settings, run.gold, spec, *parts)
-
-
 def train_and_judge(arguments: Mapping[str, Any], job: Job) -> dict[str, Any]:
     """Train one gold and judge it as it learned, as it over-holds and under the tilt."""
     from stairways.tuning.gold import GoldTraining
@@ -139,7 +130,7 @@ def train_and_judge(arguments: Mapping[str, Any], job: Job) -> dict[str, Any]:
     packed = unpack(folder)
     tune = {"tune": {"regime": "gate" if arguments["regime"] == "none" else arguments["regime"]}}
     run = _opened(job, arguments, folder, tune, f"{arguments['folder']}-unused")
-    court = Court(run, _bench(run), _keys(job))
+    court = Court(run, run.bench(run.gold.spec), _keys(job))
     before = packed.loaded.record["before_over_hold"]
     return {
         "before_over_hold": {"sharpe": before["sharpe"], "net_bps": before["mean_net_bps"]},
@@ -162,7 +153,7 @@ def tune_and_judge(arguments: Mapping[str, Any], job: Job) -> dict[str, Any]:
     run = _opened(job, arguments, gold, {"tune": {"regime": regime}}, name)
     outcome = run.run()
     candidate = unpack(outcome.folder / "artifact")
-    court = Court(run, _bench(run), _keys(job))
+    court = Court(run, run.bench(run.gold.spec), _keys(job))
     seed = int(arguments["seed"])
     tuned = court.judge(Entrant(candidate.program, candidate.loop()))
     tilted = court.judge(court.tilted(packed.program))
@@ -183,7 +174,7 @@ def tune_and_judge(arguments: Mapping[str, Any], job: Job) -> dict[str, Any]:
 
 
 def follow(arguments: Mapping[str, Any], job: Job) -> dict[str, Any]:
-    """Train cycle after cycle and judge after the first, second, fourth and eighth, without choosing any.
+    """Train cycle after cycle and judge after some of them, without choosing any.
 
     The trainer, its controller and the calibration are the product's; there is no early stop and no
     selection, so that each point is what so many steps do.
@@ -193,10 +184,8 @@ def follow(arguments: Mapping[str, Any], job: Job) -> dict[str, Any]:
 
     arm, seed = str(arguments["arm"]), int(arguments["seed"])
     more: dict[str, Any] = {"tune": ARMS[arm]}
-    if arm == "large_more":
-        more["ranges"] = {"tune": MORE_SESSIONS}
     run = _opened(job, arguments, gold_folder(job, None), more, f"curve-{arm}-{seed}")
-    bench = _bench(run)
+    bench = run.bench(run.gold.spec)
     gold = run.gold
     started = warm_start(
         gold.spec, gold.artifact.weights, run.settings.tune.regime, stream(seed, Stream.WEIGHTS)
@@ -206,17 +195,19 @@ def follow(arguments: Mapping[str, Any], job: Job) -> dict[str, Any]:
     court = Court(run, bench, _keys(job))
     tilted = court.judge(Entrant(gold.program, bench.loop(start)))
     points = []
-    for cycle in range(1, CYCLES + 1):
-        trainer.train(run.settings.tune.steps_per_cycle)
-        if cycle & (cycle - 1):
+    for cycle in range(1, max(LOOKS[arm]) + 1):
+        trainer.train(bench.cycle_steps)
+        if cycle not in LOOKS[arm]:
             continue
-        program = compile_program(started.spec, trainer.network.export_weights())
+        weights = trainer.network.export_weights()
+        program = compile_program(started.spec, weights)
         judged = court.judge(Entrant(program, bench.loop(bench.calibrated(program, start))))
         points.append(
             {
                 "cycle": cycle,
                 "steps": trainer.steps,
-                "sessions": len(bench.train),
+                "sessions": len(bench.learn),
+                "drift_ratio": bench.drift(weights).relative,
                 "candidate": judged.record,
                 "tuning_adds": _difference(judged, tilted, seed),
             }

@@ -42,15 +42,16 @@ class Size:
 
     Attributes:
         gold_steps: Steps that gold learns at most.
-        steps_per_cycle: Steps of a tuning cycle.
+        passes_per_cycle: Times that a tuning cycle goes through the training sessions of its range; nothing
+            is rehearsed, which makes it easier to be taken in by noise.
     """
 
     gold_steps: int
-    steps_per_cycle: int
+    passes_per_cycle: int
 
 
-FULL = Size(gold_steps=307_200, steps_per_cycle=6_000)
-QUICK = Size(gold_steps=307_200, steps_per_cycle=2_000)
+FULL = Size(gold_steps=307_200, passes_per_cycle=3)
+QUICK = Size(gold_steps=307_200, passes_per_cycle=1)
 
 
 def small_settings(sample: str, seed: int, size: Size, *, costless: bool = False) -> Settings:
@@ -86,7 +87,12 @@ def small_settings(sample: str, seed: int, size: Size, *, costless: bool = False
             },
         },
         # one more than there are cycles: every cycle is run, whatever the ones before showed
-        "tune": {"cycles": CYCLES, "early_stop_cycles": CYCLES + 1, "steps_per_cycle": size.steps_per_cycle},
+        "tune": {
+            "cycles": CYCLES,
+            "early_stop_cycles": CYCLES + 1,
+            "rehearsal_sessions": 0,
+            "all_actions": {"passes_per_cycle": size.passes_per_cycle},
+        },
     }
     if costless:
         overrides["trading"] = {"costs": NO_COSTS}

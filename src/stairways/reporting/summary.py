@@ -40,6 +40,7 @@ def tune_summary(
     settings: Settings,
     market: ObservedMarket,
     split: TuneSplit,
+    rehearsal: slice,
     test: slice,
     quality: QualityReport | None,
     judgement: FinalJudgement,
@@ -50,7 +51,8 @@ def tune_summary(
 ) -> dict[str, Any]:
     """Return the summary of a tuning run; ``series`` is for the pictures and not for the file."""
     metrics = {name: figures.as_record() for name, figures in judgement.metrics.items()}
-    ranges = {
+    rehearsed = {"rehearsed": describe_range(market, rehearsal)} if rehearsal.stop > rehearsal.start else {}
+    ranges = rehearsed | {
         "train": describe_range(market, split.train),
         "select": describe_range(market, split.select),
         "shadow": describe_range(market, split.shadow),

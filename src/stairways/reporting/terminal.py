@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from stairways.evaluation.gate_config import GateConfig
     from stairways.evaluation.verdicts import Verdict
-    from stairways.learning.trainer import RolloutReport
+    from stairways.learning.reports import RolloutReport
 
 HEARTBEAT_SECONDS = 10.0
 CURVE_ROWS = 14

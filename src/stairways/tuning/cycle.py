@@ -22,11 +22,12 @@ from stairways.policies.program import compile_program
 from stairways.trading.metrics import PolicyMetrics, measure
 from stairways.tuning.contest import Arena, Entrant, mean_hold_target
 from stairways.tuning.seeds import Stream, key, stream
+from stairways.tuning.steer import Algorithm, Learner, algorithm_of
 
 if TYPE_CHECKING:
     from stairways.config import Settings
     from stairways.evaluation.verdicts import GateResult
-    from stairways.learning.trainer import RolloutReport, Trainer
+    from stairways.learning.reports import RolloutReport
     from stairways.policies.program import Weights
     from stairways.policies.spec import PolicySpec
     from stairways.trading.observation import ObservedMarket
@@ -43,9 +44,10 @@ class Bench:
         settings: The run's settings.
         gold: The baseline.
         spec: The candidate's architecture.
-        train: Sessions that weights change on.
+        train: Sessions of the tuning range that weights change on; multipliers are calibrated there.
         select: Sessions that judge.
         shadow: The last sessions.
+        learn: Every session that weights change on: ``train`` and what is rehearsed before it.
     """
 
     settings: Settings
@@ -54,6 +56,20 @@ class Bench:
     train: ObservedMarket
     select: ObservedMarket
     shadow: ObservedMarket
+    learn: ObservedMarket
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """What tunes the candidate."""
+        return algorithm_of(self.settings, self.spec.kind)
+
+    @property
+    def cycle_steps(self) -> int:
+        """Steps of a cycle: decisions that training meets."""
+        tune = self.settings.tune
+        if self.algorithm == "ppo":
+            return tune.steps_per_cycle
+        return tune.all_actions.passes_per_cycle * int((self.learn.n_bars - 1).sum())
 
     def arena(self, market: ObservedMarket, decision_key: int) -> Arena:
         """Return the conditions of deployment on a market."""
@@ -190,7 +206,7 @@ def run_shadow(bench: Bench, entrant: Entrant, cycle: int) -> ShadowReplay:
 
 def run_cycle(
     bench: Bench,
-    trainer: Trainer,
+    trainer: Learner,
     cycle: int,
     *,
     start: Multipliers | None,
@@ -211,8 +227,7 @@ def run_cycle(
     """
     settings = bench.settings
     started = clock()
-    trainer.pool.output.term_sums[:] = 0.0
-    reports = trainer.train(settings.tune.steps_per_cycle, progress=progress)
+    reports = trainer.train(bench.cycle_steps, progress=progress)
     weights = trainer.network.export_weights()
     drift = bench.drift(weights)
     program = compile_program(bench.spec, weights)
@@ -234,7 +249,7 @@ def run_cycle(
     )
     return CycleResult(
         cycle=cycle,
-        steps=settings.tune.steps_per_cycle,
+        steps=bench.cycle_steps,
         weights=weights,
         multipliers=multipliers,
         select=select,
@@ -244,7 +259,7 @@ def run_cycle(
         improvement=improvement,
         shadow=shadow,
         reports=tuple(reports),
-        reward_shares=trainer.pool.reward_shares(),
+        reward_shares=trainer.take_reward_shares(),
         started_at=started,
         ended_at=clock(),
     )

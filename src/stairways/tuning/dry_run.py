@@ -24,7 +24,7 @@ from stairways.tuning.steer import Seeds, load_network, make_steering, trainer_o
 
 if TYPE_CHECKING:
     from stairways.config import Settings
-    from stairways.learning.trainer import RolloutReport
+    from stairways.learning.reports import RolloutReport
     from stairways.trading.observation import ObservedMarket
     from stairways.tuning.packing import Packed
     from stairways.tuning.run_folder import Watcher

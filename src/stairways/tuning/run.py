@@ -46,11 +46,11 @@ from stairways.tuning.run_folder import (
     Watcher,
 )
 from stairways.tuning.seeds import Stream, stream
-from stairways.tuning.steer import make_trainer
+from stairways.tuning.steer import Learner, algorithm_of, make_trainer
 
 if TYPE_CHECKING:
     from stairways.config import Settings
-    from stairways.learning.trainer import Trainer
+    from stairways.policies.spec import PolicySpec
 
 WARNING, ROLLBACK = "warning", "rollback"
 
@@ -99,9 +99,9 @@ class TuneRun:
         self.watcher = watcher
         self.resume = resume
         self.folder.check(resume=resume)
-        self._check_steps()
         self.gold_folder = gold
         self.gold = unpack_for(gold, self.settings)
+        self._check_steps()
         candidate_spec(self.gold.spec, self.settings.tune.regime)
         refuse_seen(self.gold, _range(ranges.tune), "tune")
         self.dataset = open_for(self.gold, self.settings)
@@ -114,6 +114,12 @@ class TuneRun:
         self.cycle_returns = CycleReturns()
         self.without_improvement = 0
         self.stopped = ""
+
+    @property
+    def learn(self) -> slice:
+        """Sessions that weights change on: the range's training part and what is rehearsed before it."""
+        start = self.split.train.start - self.settings.tune.rehearsal_sessions
+        return slice(max(0, start), self.split.train.stop)
 
     def run(self) -> TuneOutcome:
         """Run every cycle, then judge once, finally, on the test sessions."""
@@ -146,7 +152,7 @@ class TuneRun:
 
     def _run(self, database: GateDatabase) -> TuneOutcome:
         started = self._warm_start()
-        bench = self._bench(started)
+        bench = self.bench(started.spec)
         gold_tilt = bench.calibrated(self.gold.program, None)
         found = preflight(bench, started, gold_tilt, self.watcher)
         for verdict in found.verdicts:
@@ -154,6 +160,7 @@ class TuneRun:
         self.log.event("CONTROL", "authority.measured", text=found.authority.text())
         if not all(verdict.passed for verdict in found.verdicts):
             raise TrainingError("the sign self-test failed: the loop would push the wrong way")
+        self.log.event("RUN", "algorithm.chosen", algorithm=bench.algorithm, sessions=len(bench.learn))
         trainer = make_trainer(bench, started, gold_tilt)
         best = self._gold_as_best(bench)
         fallback: Best | None = None
@@ -169,21 +176,21 @@ class TuneRun:
         if chosen is None:
             raise TrainingError("no cycle was run")
         judgement = self._judge(database, bench, chosen, gold_tilt, started)
-        return self._finish_run(database, judgement, found.as_record(), started)
+        return self._finish_run(database, bench, judgement, found.as_record(), started)
 
     def _cycle(
         self,
         database: GateDatabase,
         bench: Bench,
-        trainer: Trainer,
+        trainer: Learner,
         cycle: int,
         best: Best,
         fallback: Best | None,
         gold_tilt: Multipliers | None,
     ) -> tuple[Best, Best | None]:
         tune = self.settings.tune
-        self.log.event("CYCLE", "cycle.started", cycle=f"{cycle}/{tune.cycles}", steps=tune.steps_per_cycle)
-        self.watcher.stage(f"cycle {cycle}/{tune.cycles}", tune.steps_per_cycle)
+        self.log.event("CYCLE", "cycle.started", cycle=f"{cycle}/{tune.cycles}", steps=bench.cycle_steps)
+        self.watcher.stage(f"cycle {cycle}/{tune.cycles}", bench.cycle_steps)
         start = fallback.multipliers if fallback is not None else gold_tilt
         result = run_cycle(
             bench,
@@ -242,7 +249,7 @@ class TuneRun:
     def _check_steps(self) -> None:
         tune = self.settings.tune
         size = tune.ppo.rollout_steps
-        if tune.steps_per_cycle % size != 0:
+        if algorithm_of(self.settings, self.gold.spec.kind) == "ppo" and tune.steps_per_cycle % size != 0:
             raise ConfigError(
                 f"{tune.steps_per_cycle} steps a cycle are not a multiple of a rollout of {size}",
                 where="--steps-per-cycle",
@@ -327,22 +334,24 @@ class TuneRun:
         )
         return started
 
-    def _bench(self, started: WarmStart) -> Bench:
+    def bench(self, spec: PolicySpec) -> Bench:
+        """Return what every cycle of a candidate of this shape is trained and judged on."""
         split: TuneSplit = self.split
         return Bench(
             settings=self.settings,
             gold=self.gold,
-            spec=started.spec,
+            spec=spec,
             train=self.market.select(split.train),
             select=self.market.select(split.select),
             shadow=self.market.select(split.shadow),
+            learn=self.market.select(self.learn),
         )
 
     def _gold_as_best(self, bench: Bench) -> Best:
         run = bench.arena(bench.select, bench.decision_key).run(Entrant(self.gold.program))
         return Best(cycle=0, returns=ReturnSeries.net(run.ledger))
 
-    def _checkpoint(self, trainer: Trainer, cycle: int, best: Best, fallback: Best | None) -> None:
+    def _checkpoint(self, trainer: Learner, cycle: int, best: Best, fallback: Best | None) -> None:
         snapshot = trainer.snapshot()
         arrays, plain = dict(snapshot["arrays"]) | self.cycle_returns.arrays(), dict(snapshot["plain"])
         for name, kept in (("best", best), ("fallback", fallback)):
@@ -359,7 +368,7 @@ class TuneRun:
         self.folder.write_checkpoint(arrays, plain)
 
     def _restore(
-        self, loaded: tuple[dict[str, NDArray[Any]], dict[str, Any]], trainer: Trainer, bench: Bench
+        self, loaded: tuple[dict[str, NDArray[Any]], dict[str, Any]], trainer: Learner, bench: Bench
     ) -> tuple[int, Best, Best | None]:
         arrays, plain = loaded
         trainer.restore({"arrays": arrays, "plain": plain})
@@ -407,13 +416,13 @@ class TuneRun:
             gold_tilt=gold_tilt,
             gold_folder=self.gold_folder,
             folder=self.folder.path,
-            record=self._history(chosen, started),
+            record=self._history(bench, chosen, started),
             run_id=self._state["run_id"],
             clock=self.clock,
             log=self.log,
         )
 
-    def _history(self, chosen: Best, started: WarmStart) -> dict[str, Any]:
+    def _history(self, bench: Bench, chosen: Best, started: WarmStart) -> dict[str, Any]:
         from stairways.tuning.versions import library_versions
 
         return {
@@ -424,7 +433,8 @@ class TuneRun:
             "gold_digest": self.gold.digest,
             "cycle": chosen.cycle,
             "improved_on_gold": chosen.improved,
-            "steps": chosen.cycle * self.settings.tune.steps_per_cycle,
+            "steps": chosen.cycle * bench.cycle_steps,
+            "algorithm": bench.algorithm,
             "run_steps": self.book.steps,
             "new_parameters": list(started.new_parameters),
             "versions": library_versions(),
@@ -433,6 +443,7 @@ class TuneRun:
     def _finish_run(
         self,
         database: GateDatabase,
+        bench: Bench,
         judgement: FinalJudgement,
         preflight: dict[str, Any],
         started: WarmStart,
@@ -444,6 +455,7 @@ class TuneRun:
             settings=self.settings,
             market=self.market,
             split=self.split,
+            rehearsal=slice(self.learn.start, self.split.train.start),
             test=self.test,
             quality=self.dataset.quality,
             judgement=judgement,
@@ -461,8 +473,9 @@ class TuneRun:
                 "run_id": self._state["run_id"],
                 "command": "tune",
                 "seed": self.settings.seed,
+                "algorithm": bench.algorithm,
                 "steps": self.book.steps,
-                "candidate_steps": judgement.cycle * self.settings.tune.steps_per_cycle,
+                "candidate_steps": judgement.cycle * bench.cycle_steps,
                 "wall_seconds": self._wall_seconds(),
                 "digest": judgement.artifact_digest,
                 "weights_digest": judgement.weights_digest,

@@ -20,7 +20,7 @@ from stairways.errors import ArtifactError, StorageError
 from stairways.registry.files import remove_stale, storage_error, write_folder_atomic, write_text_atomic
 
 if TYPE_CHECKING:
-    from stairways.learning.trainer import RolloutReport
+    from stairways.learning.reports import RolloutReport
 
 LOG_FILE = "training.log"
 CONFIG_FILE = "config.json"

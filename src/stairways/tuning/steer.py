@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from stairways.control.actuators import RewardActuator
+from stairways.control.actuators import RewardActuator, TiltActuator
 from stairways.control.tilt import Multipliers
 from stairways.envs.pool import SessionPool
+from stairways.errors import ConfigError
 from stairways.learning.steering import RewardSteering, Steering, TiltSteering
 from stairways.tuning.seeds import Stream, stream
 
@@ -17,12 +18,34 @@ if TYPE_CHECKING:
     from stairways.config import Settings
     from stairways.learning.network import PolicyNetwork
     from stairways.learning.ppo_config import PPOConfig
+    from stairways.learning.reports import Progress, RolloutReport
     from stairways.learning.trainer import Trainer
     from stairways.learning.warm_start import WarmStart
     from stairways.policies.program import Weights
     from stairways.policies.spec import PolicySpec
     from stairways.trading.observation import ObservedMarket
     from stairways.tuning.cycle import Bench
+
+Algorithm = Literal["all_actions", "ppo"]
+
+
+class Learner(Protocol):
+    """What the cycles ask of a trainer."""
+
+    network: PolicyNetwork
+    steps: int
+
+    def train(self, steps: int, *, progress: Progress | None = None) -> list[RolloutReport]:
+        """Train for exactly so many steps."""
+
+    def take_reward_shares(self) -> dict[str, float]:
+        """Return each reward term's share since last asked."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return everything a checkpoint needs: arrays, and plain values under ``plain``."""
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on from a snapshot as if there had been no stop."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +109,51 @@ def trainer_on(
     return Trainer(network, pool, ppo, steering, seeds.training)
 
 
-def make_trainer(bench: Bench, started: WarmStart, start: Multipliers | None) -> Trainer:
+def algorithm_of(settings: Settings, kind: str) -> Algorithm:
+    """Return the algorithm that tunes a policy of a kind.
+
+    Raises:
+        ConfigError: If all actions are asked for where not every action can be tried.
+    """
+    chosen, actuator = settings.tune.algorithm, settings.control.actuator
+    if chosen == "ppo":
+        return "ppo"
+    obstacles = (
+        (kind != "mlp", "a recurrent policy remembers more than its position"),
+        (isinstance(actuator, RewardActuator), "the reward actuator has no tilt to train under"),
+        (settings.reward.action_change != 0.0, "the reward asks for the action before"),
+    )
+    found = [words for present, words in obstacles if present]
+    if not found:
+        return "all_actions"
+    if chosen == "auto":
+        return "ppo"
+    raise ConfigError(
+        f"all_actions can't train it: {found[0]}", where="tune.algorithm", remedy="choose --algorithm ppo"
+    )
+
+
+def make_trainer(bench: Bench, started: WarmStart, start: Multipliers | None) -> Learner:
     """Return the trainer of a warm-started candidate under the settings' controller."""
     settings = bench.settings
+    actuator = settings.control.actuator
+    if bench.algorithm == "all_actions" and isinstance(actuator, TiltActuator):
+        from stairways.learning.all_actions import AllActionsTrainer
+
+        return AllActionsTrainer(
+            load_network(started.spec, started.weights),
+            bench.learn,
+            settings.trading,
+            settings.reward,
+            settings.tune.all_actions,
+            actuator,
+            settings.control.points,
+            start or Multipliers(),
+            stream(settings.seed, Stream.TRAINING),
+        )
     return trainer_on(
         load_network(started.spec, started.weights),
-        bench.train,
+        bench.learn,
         settings,
         settings.tune.ppo,
         make_steering(settings, bench.train.full_session_decisions, start),

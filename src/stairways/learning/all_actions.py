@@ -1,0 +1,279 @@
+"""The all-actions policy gradient along recorded sessions, under the tilt.
+
+PPO sees one action of one position and the luck that followed. Here the policy is asked at every joint
+position of every decision, each action's value is found exactly along the recorded path
+(:mod:`stairways.envs.recorded_paths`), and the gradient sums over all actions: what is left of its noise is
+the market's. Summing over actions is Mean Actor-Critic (Asadi et al. 2017, arXiv:1709.00503) and expected
+policy gradients (Ciosek and Whiteson 2018, arXiv:1706.05374); that recorded inputs which do not answer to
+the actions give exact values in hindsight is Sinclair et al. 2023 (arXiv:2207.06272).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stairways.control.actuators import TiltActuator
+from stairways.control.lanes import integrate
+from stairways.control.setpoints import SetPoints, target_hold_rate
+from stairways.control.tilt import Multipliers
+from stairways.envs.recorded_paths import PathSteps, PathValues, RecordedPaths, path_values
+from stairways.envs.reward import TERMS, RewardConfig
+from stairways.errors import ConfigError, TrainingError
+from stairways.learning.adam_state import adam_arrays, load_adam
+from stairways.learning.all_actions_config import AllActionsConfig
+from stairways.learning.network import PolicyNetwork
+from stairways.learning.ppo import TiltForm, Tilting, UpdateReport, tilted_log_probabilities
+from stairways.learning.reports import Progress, RolloutReport
+from stairways.learning.runtime import generator_of
+from stairways.trading.actions import hold_action, leg_table, order_table
+from stairways.trading.observation import ObservedMarket, position_columns
+from stairways.trading.rules import TradingRules
+
+
+class Batch(NamedTuple):
+    """Some sessions, and what can be done in them.
+
+    Attributes:
+        sessions: ``(n_sessions,)`` int64 indices.
+        observations: ``(n_sessions, n_decisions, n_positions, n_inputs)``.
+        steps: What each action does.
+        decided: ``(n_sessions, n_decisions)`` bool, the decision exists.
+    """
+
+    sessions: NDArray[np.int64]
+    observations: Tensor
+    steps: PathSteps
+    decided: NDArray[np.bool_]
+
+
+class AllActionsTrainer:
+    """Trains a feed-forward policy on every action from every position of recorded sessions.
+
+    The tilt's multipliers follow the expected hold rate and trades of each batch.
+
+    Args:
+        network: Policy and value.
+        market: Sessions to train on.
+        rules: Sizes, bounds and costs.
+        reward: Weights of the reward; that of changed actions must be 0.
+        config: Settings.
+        actuator: The tilt.
+        points: Set points; a target that moves with the regime counts with its mean.
+        start: Multipliers to start from, anchored there.
+        seed: Of the order of sessions.
+
+    Raises:
+        ConfigError: If the policy is recurrent, or the reward asks for the action before.
+    """
+
+    def __init__(
+        self,
+        network: PolicyNetwork,
+        market: ObservedMarket,
+        rules: TradingRules,
+        reward: RewardConfig,
+        config: AllActionsConfig,
+        actuator: TiltActuator,
+        points: SetPoints,
+        start: Multipliers,
+        seed: np.random.SeedSequence,
+    ) -> None:
+        if network.spec.kind != "mlp" or reward.action_change != 0.0:
+            raise ConfigError(
+                "a recurrent policy and a reward for the action before know more than the position",
+                remedy="train with PPO",
+            )
+        self.network = network
+        self.market = market
+        self.config = config
+        self.steps = 0
+        self.multipliers = start
+        full = market.full_session_decisions
+        self._numbers = actuator.numbers(actuator.training, full)
+        self._points = points.numbers(full)
+        self._form = TiltForm(self._numbers.floor, self._numbers.coupling, start.hold)
+        self._order = generator_of(seed)
+        self._paths = RecordedPaths(market, rules, reward)
+        self._legs = leg_table(market.n_symbols)
+        self._columns = position_columns(market.n_symbols)
+        self._orders = torch.from_numpy(order_table(market.n_symbols, rules.long_only).astype(np.float32))
+        self._hold = hold_action(market.n_symbols)
+        self._last: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
+        self._optimizer = torch.optim.Adam(
+            network.parameters(), lr=config.learning_rate.at(0.0), eps=config.adam_epsilon, fused=True
+        )
+
+    @property
+    def pass_steps(self) -> int:
+        """Decisions of one pass over every session."""
+        return pass_steps(self.market)
+
+    def train(self, steps: int, *, progress: Progress | None = None) -> list[RolloutReport]:
+        """Go through every session so often that exactly so many decisions are met.
+
+        Args:
+            steps: A multiple of ``pass_steps``.
+            progress: Called after each batch; an exception in it stops the training.
+
+        Raises:
+            ConfigError: If they are no whole passes.
+        """
+        passes, rest = divmod(steps, self.pass_steps)
+        if rest or passes < 1:
+            raise ConfigError(f"{steps} steps are no whole passes of {self.pass_steps} decisions")
+        per_pass = -(-len(self.market) // self.config.sessions)
+        reports: list[RolloutReport] = []
+        for _ in range(passes):
+            order = torch.randperm(len(self.market), generator=self._order).numpy()
+            for batch in np.array_split(order, per_pass):
+                share = len(reports) / (passes * per_pass)
+                reports.append(self._step(np.sort(batch), self.config.learning_rate.at(share)))
+                if progress is not None:
+                    progress(reports[-1])
+        return reports
+
+    def take_reward_shares(self) -> dict[str, float]:
+        """Return each term's share of the expected absolute reward in the last batch; none before one."""
+        if self._last is None:
+            return {}
+        terms = self._paths.expected_terms(*self._last)
+        return dict(zip(TERMS, (terms / terms.sum()).tolist(), strict=True))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return everything a checkpoint needs: arrays, and plain values under ``plain``."""
+        arrays = {f"weights.{n}": v for n, v in self.network.export_weights().items()}
+        arrays |= {f"adam.{n}": v for n, v in adam_arrays(self._optimizer).items()}
+        arrays["generator.order"] = self._order.get_state().numpy().copy()
+        plain = {"steps": self.steps, "multipliers": list(self.multipliers)}
+        return {"arrays": arrays, "plain": plain}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on from a snapshot as if there had been no stop."""
+        arrays, plain = snapshot["arrays"], snapshot["plain"]
+
+        def part(prefix: str) -> dict[str, NDArray[Any]]:
+            return {n.removeprefix(prefix): v for n, v in arrays.items() if n.startswith(prefix)}
+
+        self.network.load_weights(part("weights."))
+        load_adam(self._optimizer, part("adam."))
+        self._order.set_state(torch.from_numpy(np.array(arrays["generator.order"])))
+        self.steps = int(plain["steps"])
+        self.multipliers = Multipliers(*(float(value) for value in plain["multipliers"]))
+
+    def batch_of(self, sessions: NDArray[np.int64]) -> Batch:
+        """Return what a batch needs of some sessions."""
+        steps = self._paths.steps(sessions)
+        shape = steps.rewards.shape[:3]
+        decided = np.arange(shape[1]) < steps.n_decisions[:, None]
+        rows = self.market.rows[sessions, : shape[1], : self.network.spec.n_observed]
+        # rows behind a half day are NaN, and 0 x NaN would spoil the sum
+        finite = torch.from_numpy(np.where(decided[..., None], rows, np.float32(0.0)))
+        observations = finite[:, :, None].repeat(1, 1, shape[2], 1)
+        for symbol, column in enumerate(self._columns.tolist()):
+            observations[..., column] = torch.from_numpy(self._legs[:, symbol].astype(np.float32))
+        return Batch(sessions, observations, steps, decided)
+
+    def log_probabilities(self, observations: Tensor, positions: Tensor) -> Tensor:
+        """Return log pi' ``(n, n_actions)`` of ``(n, n_inputs)`` observations at ``(n,)`` positions."""
+        logits = self.network.policy(self.network.trunk_inputs(observations))
+        offsets = -self.multipliers.trade * self._orders
+        offsets[:, self._hold] += self.multipliers.hold
+        stays = self._orders == 0
+        return tilted_log_probabilities(logits, Tilting(offsets[positions], stays[positions], self._form))
+
+    def expected_loss(self, batch: Batch) -> tuple[Tensor, PathValues, NDArray[np.float32]]:
+        """Return the loss of a batch, its values and its probabilities.
+
+        The gradient of -sum occupancy x pi x advantage is that of the expected discounted reward, without the
+        discount of the occupancy (as is usual; with gamma = 1 it is exact).
+        """
+        shape = batch.steps.rewards.shape
+        positions = torch.arange(shape[2]).expand(shape[:3]).reshape(-1)
+        log_probabilities = self.log_probabilities(batch.observations.flatten(0, 2), positions)
+        chances = log_probabilities.exp()
+        probabilities = chances.detach().numpy().reshape(shape)
+        found = path_values(batch.steps, probabilities, self.config.gamma)
+        weights = torch.from_numpy(found.occupancy[..., None] * found.advantages).reshape(chances.shape)
+        return -(weights * chances).sum() / float(batch.decided.sum()), found, probabilities
+
+    def _step(self, sessions: NDArray[np.int64], learning_rate: float) -> RolloutReport:
+        batch = self.batch_of(sessions)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        loss, found, probabilities = self.expected_loss(batch)
+        visited = self._visited(batch, found)
+        observations, positions, values = visited
+        own = self.network.value(self.network.trunk_inputs(observations)).squeeze(-1)
+        error = torch.nn.functional.mse_loss(own, values * self.config.reward_scale)
+        with torch.no_grad():
+            before = self.log_probabilities(observations, positions)
+        self._optimizer.zero_grad(set_to_none=True)
+        total = loss * self.config.reward_scale + self.config.value_coefficient * error
+        torch.autograd.backward(total)
+        self._optimizer.step()
+        if not np.isfinite(float(total.detach())):
+            raise TrainingError("a loss is not finite", remedy="lower learning_rate or reward_scale")
+        with torch.no_grad():
+            after = self.log_probabilities(observations, positions)
+        update = UpdateReport(
+            policy_loss=float(loss.detach()) * self.config.reward_scale,
+            value_loss=float(error.detach()),
+            entropy=float(-(before.exp() * before).sum(-1).mean()),
+            approximate_kl=float((before.exp() * (before - after)).sum(-1).mean()),
+            clipped_share=0.0,
+            learning_rate=learning_rate,
+        )
+        return self._report(batch, found, probabilities, update)
+
+    def _visited(self, batch: Batch, found: PathValues) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw a position of each decision from its occupancy: observations, positions and values."""
+        occupancy = torch.from_numpy(found.occupancy[batch.decided])
+        positions = torch.multinomial(occupancy, 1, generator=self._order)
+        observations = batch.observations[torch.from_numpy(batch.decided)]
+        chosen = observations[torch.arange(len(positions)), positions[:, 0]]
+        values = torch.from_numpy(found.values[batch.decided]).gather(1, positions)
+        return chosen, positions[:, 0], values[:, 0]
+
+    def _report(
+        self, batch: Batch, found: PathValues, probabilities: NDArray[np.float32], update: UpdateReport
+    ) -> RolloutReport:
+        weights = found.occupancy[..., None] * probabilities
+        decisions = int(batch.decided.sum())
+        full = self.market.full_session_decisions
+        hold_rate = float(weights[..., self._hold].sum() / decisions)
+        trades = float((weights * batch.steps.orders).sum() / decisions * full)
+        scores = self.market.score[batch.sessions][:, : batch.decided.shape[1]][batch.decided]
+        in_force = self.multipliers
+        self._steer(target_hold_rate(self._points, float(scores.mean())) - hold_rate, trades)
+        self._last = (batch.sessions, weights)
+        self.steps += decisions
+        return RolloutReport(
+            steps=self.steps,
+            hold_rate_ratio=hold_rate,
+            trades_per_session=trades,
+            mean_reward_bps=float((weights * batch.steps.rewards).sum() / decisions),
+            hold_bonus_bps=0.0,
+            multipliers=in_force,
+            mean_abs_score=float(np.abs(scores).mean()),
+            update=update,
+            episodes=(),
+        )
+
+    def _steer(self, hold_error: float, trades: float) -> None:
+        numbers, config = self._numbers, self.config
+        surplus = trades - self._points.orders_per_decision * self.market.full_session_decisions
+        hold, trade = self.multipliers
+        self.multipliers = Multipliers(
+            integrate(hold, config.hold_gain, hold_error, -numbers.hold_bound, numbers.hold_bound),
+            integrate(trade, config.trade_gain, surplus, numbers.trade_lowest, numbers.trade_highest),
+        )
+
+
+def pass_steps(market: ObservedMarket) -> int:
+    """Return the decisions of every session of a market."""
+    return int((market.n_bars - 1).sum())
