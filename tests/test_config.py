@@ -69,7 +69,12 @@ class TestRefusals:
             ({"seed": 2**63}, "seed", f"less than or equal to {2**63 - 1}", "correct"),
             ({"market": {"interval": "3min"}}, "market.interval", "'1min' or '5min', not 3min", "correct"),
             ({"market": None}, "market", "not None", "correct"),
-            ({"tune": {"ppo": {"learning_rate": {"start": 0, "end": 0}}}}, "tune.ppo", "above 0", "correct"),
+            (
+                {"tune": {"ppo": {"learning_rate": {"start": 0, "end": 0}}}},
+                "tune.ppo.learning_rate",
+                "above 0",
+                "correct",
+            ),
             ({"gate": {"trades_band": [5, 1]}}, "gate", "from a lower to a higher count", "correct"),
             (
                 {"control": {"actuator": {"hold_bound": 3}}},

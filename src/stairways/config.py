@@ -159,7 +159,8 @@ class TuneSettings(Part):
         select_share: Share of the sessions before them that judges cycles.
         improvement: When a cycle counts as better.
         regime: How regime inputs enter the candidate.
-        rehearsal_sessions: Sessions before the tuning range that are trained on too; gold may have seen them.
+        rehearsal_sessions: Sessions before the tuning range, at most, that are trained on too; gold may have
+            seen them. Without a number 2,000 for all actions and none for PPO.
         algorithm: ``all_actions`` goes through recorded sessions and weighs every action of every position;
             ``ppo`` acts in a pool. ``auto`` takes the first for a feed-forward policy under the tilt, the
             second for an LSTM, the reward actuator or a reward that asks for the action before.
@@ -175,7 +176,7 @@ class TuneSettings(Part):
     select_share: float = Field(0.25, gt=0, lt=1)
     improvement: ImprovementConfig = ImprovementConfig()
     regime: RegimeInput = "gate"
-    rehearsal_sessions: int = Field(2_000, ge=0)
+    rehearsal_sessions: int | None = Field(None, ge=0)
     algorithm: Literal["auto", "all_actions", "ppo"] = "auto"
     all_actions: AllActionsConfig = AllActionsConfig()
     ppo: PPOConfig = PPOConfig()
@@ -385,7 +386,7 @@ PLAN: dict[str, Any] = {
         "points": {"hold_mode": "regime"},
     },
     "gate": {"shadow_rule": "plan"},
-    "tune": {"algorithm": "ppo", "rehearsal_sessions": 0},
+    "tune": {"algorithm": "ppo"},
     "gold": {
         "steps": 409_600,
         "least_progress": 1.0,

@@ -17,7 +17,7 @@ TUNE = {"algorithm": "auto", "rehearsal_sessions": 20, "all_actions": PASSES, **
 @pytest.fixture(scope="module")
 def arguments(market, tmp_path_factory):
     """Arguments of a run in a folder of its own."""
-    config = write_yaml(tmp_path_factory.mktemp("all") / "all.yml", merged(FAST, {"tune": TUNE}))
+    config = write_yaml(tmp_path_factory.mktemp("all") / "all.yml", {**FAST, "tune": TUNE})
 
     def made(folder, *more):
         return market.tune(folder / "run", "--seed", "11", *more, config=config)
@@ -42,6 +42,9 @@ def test_a_feed_forward_policy_under_the_tilt_is_trained_on_all_actions(market, 
     # 77 decisions a session but on half days
     whole = 3 * 77 * (ranges["train"]["n_sessions"] + 20)
     assert 0.95 * whole < run["steps"] <= whole
+    artifact = json_of(unbroken / "run" / "artifact" / "artifact.json")
+    rehearsed = f"{ranges['rehearsed']['first']}:{ranges['rehearsed']['last']}"
+    assert artifact["environment"]["seen"] == [market.ranges["train"], rehearsed, market.ranges["tune"]]
     assert "algorithm.chosen algorithm=all_actions" in (unbroken / "run" / "training.log").read_text()
     record = json_of(unbroken / "run" / "artifact" / "record.json")
     assert (record["algorithm"], record["run_steps"]) == ("all_actions", run["steps"])
@@ -76,11 +79,12 @@ def test_an_lstm_and_the_reward_actuator_are_trained_by_ppo(market, cli, tmp_pat
     [
         ({"control": {"actuator": {"kind": "reward"}}}, [], "no tilt to train under"),
         ({"reward": {"action_change": 0.1}}, [], "asks for the action before"),
-        ({}, ["--steps-per-cycle", "400"], "steps are PPO's"),
+        ({}, ["--steps-per-cycle", "400"], "tune.steps_per_cycle: belongs to PPO"),
+        ({"tune": {"algorithm": "auto", "ppo": {"epochs": 3}}}, [], "tune.ppo: belongs to PPO"),
     ],
 )
 def test_what_all_actions_can_t_do_is_refused(market, cli, tmp_path, settings, more, words):
-    made = merged(FAST, {"tune": {"algorithm": "all_actions"}, **settings})
+    made = {**FAST, "tune": {"algorithm": "all_actions"}, **settings}
     config = write_yaml(tmp_path / "c.yml", made)
     ended = cli(*market.tune(tmp_path / "run", *more, config=config))
     assert ended.status == 2

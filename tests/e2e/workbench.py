@@ -32,7 +32,6 @@ PPO = {"n_envs": 8, "n_steps": 50, "minibatch": 200, "epochs": 2}
 FAST = {
     "tune": {
         "algorithm": "ppo",
-        "rehearsal_sessions": 0,
         "cycles": 3,
         "steps_per_cycle": 400,
         "ppo": PPO,

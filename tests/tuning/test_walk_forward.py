@@ -37,8 +37,6 @@ QUICK = {
     },
     "tune": {
         "cycles": 2,
-        "steps_per_cycle": 400,
-        "ppo": {"n_envs": 8, "n_steps": 50, "minibatch": 200, "epochs": 2},
     },
 }
 

@@ -32,7 +32,7 @@ def dry_run(
     split_table: options.Splits = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Check warm start, episodes, reward, controller and regime in a short run."""
+    """Check warm start, episodes, reward, controller and regime in a short run of PPO in a pool."""
     from rich.console import Console
 
     from stairways.reporting.terminal import Bands, TerminalWatcher, print_data, print_verdicts

@@ -57,7 +57,6 @@ def tune(
     from rich.console import Console
 
     from stairways.cli.clock import utc_now
-    from stairways.errors import ConfigError
     from stairways.reporting.terminal import Bands, TerminalWatcher, print_outcome
     from stairways.tuning.run import TuneRun
 
@@ -69,12 +68,6 @@ def tune(
     overrides["tune"] |= options.given(algorithm=algorithm)
     overrides["control"] = options.given(mode=mode) | ({"actuator": {"kind": actuator}} if actuator else {})
     settings = options.settings_for_gold(config, overrides, preset)
-    if steps_per_cycle is not None and settings.tune.algorithm != "ppo":
-        raise ConfigError(
-            "cycles of all_actions go through whole sessions, steps are PPO's",
-            where="--steps-per-cycle",
-            remedy="add --algorithm ppo, or set tune.all_actions.passes_per_cycle",
-        )
     gold_folder = options.place(settings.call.gold, "--gold")
     console = Console()
     with TerminalWatcher(console, Bands.of(settings.resolved_gate())) as watcher:

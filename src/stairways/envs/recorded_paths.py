@@ -257,21 +257,21 @@ def path_values(steps: PathSteps, probabilities: NDArray[np.float32], gamma: flo
 @njit(cache=True)
 def _evaluate(steps: PathSteps, probabilities: NDArray[np.float32], gamma: float, found: PathValues) -> None:
     n_sessions, _, n, _ = probabilities.shape
-    quality = np.zeros(n)
+    action_values = np.zeros(n)
     for row in range(n_sessions):
         count = steps.n_decisions[row]
         for t in range(count - 1, -1, -1):
             for position in range(n):
                 value = 0.0
                 for action in range(n):
-                    quality[action] = steps.rewards[row, t, position, action]
+                    action_values[action] = steps.rewards[row, t, position, action]
                     if t + 1 < count:
                         after = steps.after[row, t, position, action]
-                        quality[action] += gamma * found.values[row, t + 1, after]
-                    value += probabilities[row, t, position, action] * quality[action]
+                        action_values[action] += gamma * found.values[row, t + 1, after]
+                    value += probabilities[row, t, position, action] * action_values[action]
                 found.values[row, t, position] = value
                 for action in range(n):
-                    found.advantages[row, t, position, action] = quality[action] - value
+                    found.advantages[row, t, position, action] = action_values[action] - value
         found.occupancy[row, 0, (n - 1) // 2] = 1.0
         for t in range(count - 1):
             for position in range(n):

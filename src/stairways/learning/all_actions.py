@@ -35,7 +35,7 @@ from stairways.trading.observation import ObservedMarket, position_columns
 from stairways.trading.rules import TradingRules
 
 
-class Batch(NamedTuple):
+class PathBatch(NamedTuple):
     """Some sessions, and what can be done in them.
 
     Attributes:
@@ -57,13 +57,13 @@ class AllActionsTrainer:
     The tilt's multipliers follow the expected hold rate and trades of each batch.
 
     Args:
-        network: Policy and value.
+        network: Policy and value; the value is left as it is, the recorded paths have no use for it.
         market: Sessions to train on.
         rules: Sizes, bounds and costs.
         reward: Weights of the reward; that of changed actions must be 0.
-        config: Settings.
-        actuator: The tilt.
-        points: Set points; a target that moves with the regime counts with its mean.
+        config: Settings, the gains of the multipliers among them.
+        actuator: The tilt; its training gains are those of a pool and not used.
+        points: Set points; a target that moves with the regime is taken at the batch's mean score.
         start: Multipliers to start from, anchored there.
         seed: Of the order of sessions.
 
@@ -101,32 +101,39 @@ class AllActionsTrainer:
         self._paths = RecordedPaths(market, rules, reward)
         self._legs = leg_table(market.n_symbols)
         self._columns = position_columns(market.n_symbols)
-        self._orders = torch.from_numpy(order_table(market.n_symbols, rules.long_only).astype(np.float32))
+        orders = order_table(market.n_symbols, rules.long_only).astype(np.float32)
+        if rules.long_only:
+            # nobody gets to a short position, but an action that stays must exist there too
+            orders[(self._legs < 0).any(axis=1)] = 0.0
+        self._orders = torch.from_numpy(orders)
         self._hold = hold_action(market.n_symbols)
         self._last: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
+        # the value's gradient would reach the gate, which is the policy's too
+        trained = [p for name, p in network.named_parameters() if not name.startswith("value.")]
         self._optimizer = torch.optim.Adam(
-            network.parameters(), lr=config.learning_rate.at(0.0), eps=config.adam_epsilon, fused=True
+            trained, lr=config.learning_rate.at(0.0), eps=config.adam_epsilon, fused=True
         )
 
     @property
-    def pass_steps(self) -> int:
-        """Decisions of one pass over every session."""
-        return pass_steps(self.market)
+    def batches_per_pass(self) -> int:
+        """Gradient steps of one pass over every session."""
+        count = len(self.market)
+        return max(-(-count // self.config.sessions), min(count, self.config.least_batches))
 
     def train(self, steps: int, *, progress: Progress | None = None) -> list[RolloutReport]:
         """Go through every session so often that exactly so many decisions are met.
 
         Args:
-            steps: A multiple of ``pass_steps``.
+            steps: A multiple of the market's decisions.
             progress: Called after each batch; an exception in it stops the training.
 
         Raises:
             ConfigError: If they are no whole passes.
         """
-        passes, rest = divmod(steps, self.pass_steps)
+        passes, rest = divmod(steps, self.market.n_decisions)
         if rest or passes < 1:
-            raise ConfigError(f"{steps} steps are no whole passes of {self.pass_steps} decisions")
-        per_pass = -(-len(self.market) // self.config.sessions)
+            raise ConfigError(f"{steps} steps are no whole passes of {self.market.n_decisions} decisions")
+        per_pass = self.batches_per_pass
         reports: list[RolloutReport] = []
         for _ in range(passes):
             order = torch.randperm(len(self.market), generator=self._order).numpy()
@@ -142,7 +149,8 @@ class AllActionsTrainer:
         if self._last is None:
             return {}
         terms = self._paths.expected_terms(*self._last)
-        return dict(zip(TERMS, (terms / terms.sum()).tolist(), strict=True))
+        total = float(terms.sum())
+        return {name: float(term) / total if total else 0.0 for name, term in zip(TERMS, terms, strict=True)}
 
     def snapshot(self) -> dict[str, Any]:
         """Return everything a checkpoint needs: arrays, and plain values under ``plain``."""
@@ -165,7 +173,7 @@ class AllActionsTrainer:
         self.steps = int(plain["steps"])
         self.multipliers = Multipliers(*(float(value) for value in plain["multipliers"]))
 
-    def batch_of(self, sessions: NDArray[np.int64]) -> Batch:
+    def batch_of(self, sessions: NDArray[np.int64]) -> PathBatch:
         """Return what a batch needs of some sessions."""
         steps = self._paths.steps(sessions)
         shape = steps.rewards.shape[:3]
@@ -176,7 +184,7 @@ class AllActionsTrainer:
         observations = finite[:, :, None].repeat(1, 1, shape[2], 1)
         for symbol, column in enumerate(self._columns.tolist()):
             observations[..., column] = torch.from_numpy(self._legs[:, symbol].astype(np.float32))
-        return Batch(sessions, observations, steps, decided)
+        return PathBatch(sessions, observations, steps, decided)
 
     def log_probabilities(self, observations: Tensor, positions: Tensor) -> Tensor:
         """Return log pi' ``(n, n_actions)`` of ``(n, n_inputs)`` observations at ``(n,)`` positions."""
@@ -186,7 +194,7 @@ class AllActionsTrainer:
         stays = self._orders == 0
         return tilted_log_probabilities(logits, Tilting(offsets[positions], stays[positions], self._form))
 
-    def expected_loss(self, batch: Batch) -> tuple[Tensor, PathValues, NDArray[np.float32]]:
+    def expected_loss(self, batch: PathBatch) -> tuple[Tensor, PathValues, NDArray[np.float32]]:
         """Return the loss of a batch, its values and its probabilities.
 
         The gradient of -sum occupancy x pi x advantage is that of the expected discounted reward, without the
@@ -206,41 +214,36 @@ class AllActionsTrainer:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         loss, found, probabilities = self.expected_loss(batch)
+        if not np.isfinite(loss.item()):
+            raise TrainingError("a loss is not finite", remedy="lower tune.all_actions.learning_rate")
         visited = self._visited(batch, found)
-        observations, positions, values = visited
-        own = self.network.value(self.network.trunk_inputs(observations)).squeeze(-1)
-        error = torch.nn.functional.mse_loss(own, values * self.config.reward_scale)
         with torch.no_grad():
-            before = self.log_probabilities(observations, positions)
+            before = self.log_probabilities(*visited)
         self._optimizer.zero_grad(set_to_none=True)
-        total = loss * self.config.reward_scale + self.config.value_coefficient * error
-        torch.autograd.backward(total)
+        torch.autograd.backward(loss)
         self._optimizer.step()
-        if not np.isfinite(float(total.detach())):
-            raise TrainingError("a loss is not finite", remedy="lower learning_rate or reward_scale")
         with torch.no_grad():
-            after = self.log_probabilities(observations, positions)
+            after = self.log_probabilities(*visited)
+        from_open = found.values[:, 0, self._hold].sum() / float(batch.decided.sum())
         update = UpdateReport(
-            policy_loss=float(loss.detach()) * self.config.reward_scale,
-            value_loss=float(error.detach()),
+            policy_loss=-float(from_open),
+            value_loss=None,
             entropy=float(-(before.exp() * before).sum(-1).mean()),
             approximate_kl=float((before.exp() * (before - after)).sum(-1).mean()),
-            clipped_share=0.0,
+            clipped_share=None,
             learning_rate=learning_rate,
         )
         return self._report(batch, found, probabilities, update)
 
-    def _visited(self, batch: Batch, found: PathValues) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw a position of each decision from its occupancy: observations, positions and values."""
+    def _visited(self, batch: PathBatch, found: PathValues) -> tuple[Tensor, Tensor]:
+        """Draw a position of each decision from its occupancy: observations and positions."""
         occupancy = torch.from_numpy(found.occupancy[batch.decided])
-        positions = torch.multinomial(occupancy, 1, generator=self._order)
+        positions = torch.multinomial(occupancy, 1, generator=self._order)[:, 0]
         observations = batch.observations[torch.from_numpy(batch.decided)]
-        chosen = observations[torch.arange(len(positions)), positions[:, 0]]
-        values = torch.from_numpy(found.values[batch.decided]).gather(1, positions)
-        return chosen, positions[:, 0], values[:, 0]
+        return observations[torch.arange(len(positions)), positions], positions
 
     def _report(
-        self, batch: Batch, found: PathValues, probabilities: NDArray[np.float32], update: UpdateReport
+        self, batch: PathBatch, found: PathValues, probabilities: NDArray[np.float32], update: UpdateReport
     ) -> RolloutReport:
         weights = found.occupancy[..., None] * probabilities
         decisions = int(batch.decided.sum())
@@ -269,11 +272,6 @@ class AllActionsTrainer:
         surplus = trades - self._points.orders_per_decision * self.market.full_session_decisions
         hold, trade = self.multipliers
         self.multipliers = Multipliers(
-            integrate(hold, config.hold_gain, hold_error, -numbers.hold_bound, numbers.hold_bound),
-            integrate(trade, config.trade_gain, surplus, numbers.trade_lowest, numbers.trade_highest),
+            integrate(hold, config.ki_hold, hold_error, -numbers.hold_bound, numbers.hold_bound),
+            integrate(trade, config.ki_trade, surplus, numbers.trade_lowest, numbers.trade_highest),
         )
-
-
-def pass_steps(market: ObservedMarket) -> int:
-    """Return the decisions of every session of a market."""
-    return int((market.n_bars - 1).sum())

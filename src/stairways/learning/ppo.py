@@ -185,13 +185,23 @@ def normalise(advantages: Tensor, over: Tensor) -> Tensor:
 
 
 class UpdateReport(NamedTuple):
-    """Means over the minibatches of one update."""
+    """Means over the minibatches of one update; None where training has no such thing.
+
+    Attributes:
+        policy_loss: Of the clipped objective; of all actions, less the discounted reward from the open
+            per decision, bp.
+        value_loss: Squared error of the value.
+        entropy: Of the action distribution, nats.
+        approximate_kl: From the policy before the update to the one after, nats.
+        clipped_share: Share of samples beyond the clip.
+        learning_rate: Adam's step size.
+    """
 
     policy_loss: float
-    value_loss: float
+    value_loss: float | None
     entropy: float
     approximate_kl: float
-    clipped_share: float
+    clipped_share: float | None
     learning_rate: float
 
 

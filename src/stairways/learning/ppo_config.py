@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from stairways.errors import ConfigError
-from stairways.learning.schedules import Ramp
+from stairways.learning.schedules import PositiveRamp, Ramp
 
 REACH = 4
 
@@ -41,7 +41,7 @@ class PPOConfig(BaseModel):
     n_steps: int = Field(100, ge=1)
     minibatch: int = Field(500, ge=1)
     epochs: int = Field(10, ge=1, le=100)
-    learning_rate: Ramp = Ramp.constant(1e-4)
+    learning_rate: PositiveRamp = Ramp.constant(1e-4)
     gamma: float = Field(0.97, ge=0, le=1)
     gae_lambda: float = Field(0.95, ge=0, le=1)
     clip: float = Field(0.2, gt=0, lt=1)
@@ -53,13 +53,6 @@ class PPOConfig(BaseModel):
     reward_scale: float = Field(0.33, gt=0)
     adam_epsilon: float = Field(1e-5, gt=0)
     gradient_accumulation: int = Field(1, ge=1, le=64)
-
-    @model_validator(mode="after")
-    def _learning_rate_stays_above_zero(self) -> Self:
-        start, end = self.learning_rate.start, self.learning_rate.end
-        if not (start > 0 and end > 0):
-            raise ValueError(f"learning_rate must stay above 0, it runs from {start} to {end}")
-        return self
 
     @property
     def rollout_steps(self) -> int:

@@ -32,10 +32,10 @@ class Episode(NamedTuple):
 
 @dataclass(frozen=True)
 class RolloutReport:
-    """What one rollout showed.
+    """What one rollout, or one batch of recorded sessions, showed.
 
     Attributes:
-        steps: Transitions so far, over the trainer's life.
+        steps: Transitions, or decisions met, so far over the trainer's life.
         hold_rate_ratio: Share of hold decisions in the rollout.
         trades_per_session: Orders per decision x decisions of a full session.
         mean_reward_bps: Mean reward per decision.

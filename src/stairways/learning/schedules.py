@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 
 class Ramp(BaseModel):
@@ -39,3 +39,13 @@ class Ramp(BaseModel):
         """Return the value at a progress in [0, 1]."""
         share = min(1.0, max(0.0, (progress - self.begin) / (self.until - self.begin)))
         return self.start + (self.end - self.start) * share
+
+
+def _above_zero(ramp: Ramp) -> Ramp:
+    if not (ramp.start > 0 and ramp.end > 0):
+        raise ValueError(f"a step size must stay above 0, it runs from {ramp.start} to {ramp.end}")
+    return ramp
+
+
+PositiveRamp = Annotated[Ramp, AfterValidator(_above_zero)]
+"""A ramp that is above 0 from end to end."""

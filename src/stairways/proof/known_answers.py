@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from stairways.config import Settings
 
 REGIMES = ("none", "gate", "gate_gradient", "concat")
+SEEDS: Mapping[str, int] = {"none": 2, "gate": 2, "gate_gradient": 1, "concat": 1}
+"""Golds by how regime inputs enter."""
 KEYS, QUICK_KEYS = (11, 12, 13), (11,)
 QUICK_TEST = "2021-03-24:2022-03-23"
 LARGE = {
@@ -26,7 +28,7 @@ LARGE = {
 PPO = {"algorithm": "ppo", "rehearsal_sessions": 0}
 ARMS: Mapping[str, dict[str, Any]] = {
     "ppo": {**PPO, "steps_per_cycle": 6_000},
-    "ppo_large": {"algorithm": "ppo", "steps_per_cycle": 33_280, "ppo": LARGE},
+    "ppo_large": {"algorithm": "ppo", "rehearsal_sessions": 2_000, "steps_per_cycle": 33_280, "ppo": LARGE},
     "all_actions_own": {"algorithm": "all_actions", "rehearsal_sessions": 0},
     "all_actions": {"algorithm": "all_actions"},
 }
@@ -55,7 +57,9 @@ class KnownAnswers(Experiment):
         first = job.seed
         if job.quick:
             return [_tune("planted", None, first, stage=0)]
-        golds = [_gold("planted", regime, first + s) for regime in REGIMES for s in (1, 2)]
+        golds = [
+            _gold("planted", regime, first + s) for regime in REGIMES for s in range(1, 1 + SEEDS[regime])
+        ]
         golds.append(_gold("planted-hard", "none", first + 1))
         tunes = [_tune("planted", None, first + s, stage=1) for s in range(10)]
         tunes += [

@@ -217,9 +217,9 @@ what the noise of training does.
 
 What tuning adds, cycle by cycle without choosing one: {ends}. ppo is the plan's cycle of 6,000 steps;
 ppo_large takes 33,280 steps in rollouts of 256 x 130 with ten passes over each; all_actions weighs every
-action from every position of recorded sessions, all_actions_own on the tuning range alone. The other two
-rehearse the sessions before it, those that gold learned from among them. A step is a decision that training
-met.
+action from every position of recorded sessions, all_actions_own on the tuning range alone. ppo_large and
+all_actions rehearse the sessions before it, those that gold learned from among them. A step is a decision
+that training met.
 """
 
 

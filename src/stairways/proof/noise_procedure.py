@@ -42,8 +42,7 @@ class Size:
 
     Attributes:
         gold_steps: Steps that gold learns at most.
-        passes_per_cycle: Times that a tuning cycle goes through the training sessions of its range; nothing
-            is rehearsed, which makes it easier to be taken in by noise.
+        passes_per_cycle: Times that a tuning cycle goes through the training sessions of its range.
     """
 
     gold_steps: int

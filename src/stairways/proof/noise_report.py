@@ -346,7 +346,8 @@ def _text(
     paragraphs = [
         f"Each run has a market and a seed of its own and is led through the product's own procedure: gold "
         f"({size.gold_steps:,} steps, 16 units, five-minute bars, 1,500 sessions), eight cycles of "
-        f"{size.passes_per_cycle} passes over the training sessions of the tuning range, on all actions and "
+        f"{size.passes_per_cycle} passes over the training sessions of the tuning range alone (nothing is "
+        "rehearsed, unlike the default), on all actions and "
         f"without early stop, selection on {first.get('n_select', 0)} "
         f"sessions, final gate on {first.get('n_unseen', 0):,} unseen ones, sampled, set points 55 % and "
         "16.5 trades. "

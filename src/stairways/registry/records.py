@@ -85,7 +85,8 @@ class CycleRecord:
         note: Words for a person.
         model_hash: Digest of the candidate artifact; None where none was written.
         sharpe_standard_error: Standard error of ``sharpe``; None with too few sessions.
-        rolling_100_episode_sharpe: Sharpe of the last 100 training episodes; None with too few.
+        rolling_100_episode_sharpe: Sharpe of the last 100 training episodes; None with too few, and where
+            training goes along recorded sessions.
         rolling_share_of_cycle: Share of those episodes that belongs to this cycle.
     """
 

@@ -47,6 +47,7 @@ POLICY_NOTES = {
 }
 IN_LOGITS = ("hold_bound", "trade_lowest", "trade_highest", "log_probability_floor")
 RANGE_WORDS = {
+    "rehearsed": "weights change here too",
     "train": "weights change here",
     "select": "judges every cycle",
     "shadow": "shadow replay",

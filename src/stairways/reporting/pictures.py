@@ -41,9 +41,9 @@ README_TITLES = (
     "Net result on the unseen sessions", "Candidate less baseline, bp per session",
 )  # fmt: skip
 BEHAVIOUR_CAPTION = (
-    "Open dots: one training rollout each. Filled dots: mean on the select sessions after the cycle; thick "
-    "line its 95% interval, thin line 5 to 95% of single sessions. Right of the dashed line: the unseen "
-    "sessions, in deployment mode."
+    "Open dots: one batch or rollout of training each. Filled dots: mean on the select sessions after the "
+    "cycle; thick line its 95% interval, thin line 5 to 95% of single sessions. Right of the dashed line: "
+    "the unseen sessions, in deployment mode."
 )
 
 
@@ -294,10 +294,10 @@ def _multipliers(summary: Mapping[str, Any]) -> Picture:
     tilted = summary["control"]["actuator"]["kind"] == "tilt"
     title = "Multipliers over the cycles" if tilted else "Hold bonus over the cycles"
     caption = (
-        "Lines: mean in force in each training rollout. Diamonds: calibrated after the cycle, in deployment "
+        "Lines: mean in force in each batch or rollout. Diamonds: calibrated after the cycle, in deployment "
         "mode. A hold multiplier below 0 makes the policy hold less than its weights alone would."
         if tilted
-        else "Mean bonus paid on hold actions in each training rollout, bp of NAV per decision."
+        else "Mean bonus paid on hold actions in each rollout, bp of NAV per decision."
     )
 
     def draw(figure: Figure) -> None:

@@ -208,6 +208,15 @@ def _gate_judged(fields: Mapping[str, Any]) -> tuple[str, str]:
     return f"{fields.get('cycle', '')}  FAILED: {fields.get('failures', '')}", "warn"
 
 
+def _algorithm(fields: Mapping[str, Any]) -> str:
+    words = {"all_actions": "all actions along recorded sessions", "ppo": "PPO in a pool"}
+    rehearsed = f", {fields['rehearsed']:,} of them rehearsed" if fields.get("rehearsed") else ""
+    return (
+        f"trains on {words.get(str(fields.get('algorithm')), '')}: {fields.get('sessions', 0):,} "
+        f"sessions{rehearsed}"
+    )
+
+
 def _stopped_early(fields: Mapping[str, Any]) -> tuple[str, str]:
     return f"{fields.get('cycle', '')}  {fields.get('reason', 'stopped early')}", "warn"
 
@@ -250,6 +259,7 @@ EVENTS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = MappingPr
         "shadow.replayed": _shadow_replayed,
         "gate.judged": _gate_judged,
         "run.stopped_early": _stopped_early,
+        "algorithm.chosen": lambda fields: (_algorithm(fields), ""),
         "run.resumed": lambda fields: (f"resumed run {fields.get('run_id', '')}", ""),
         "controller.alert": _controller_alert,
         "test.looked_at": _test_looked_at,

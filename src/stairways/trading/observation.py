@@ -79,6 +79,11 @@ class ObservedMarket:
         return len(self.symbols)
 
     @property
+    def n_decisions(self) -> int:
+        """Decisions of all sessions."""
+        return int((self.n_bars - 1).sum())
+
+    @property
     def full_session_decisions(self) -> int:
         """Decisions of a full session: 389 of one minute, 77 of five."""
         return int(self.rows.shape[1]) - 1

@@ -69,7 +69,7 @@ class Bench:
         tune = self.settings.tune
         if self.algorithm == "ppo":
             return tune.steps_per_cycle
-        return tune.all_actions.passes_per_cycle * int((self.learn.n_bars - 1).sum())
+        return tune.all_actions.passes_per_cycle * self.learn.n_decisions
 
     def arena(self, market: ObservedMarket, decision_key: int) -> Arena:
         """Return the conditions of deployment on a market."""
@@ -138,7 +138,7 @@ class CycleResult:
         improvement: Against the best so far.
         shadow: The shadow replay.
         reports: What training showed.
-        reward_shares: Each reward term's share of the mean absolute reward in the cycle.
+        reward_shares: Each reward term's share of the mean absolute reward in the cycle, or its last batch.
         started_at: When the cycle began; ``ended_at`` likewise.
     """
 

@@ -20,7 +20,7 @@ from stairways.tuning.market_access import open_for
 from stairways.tuning.packing import refuse_seen, unpack_for
 from stairways.tuning.ranges import split_tune, with_sample_ranges
 from stairways.tuning.seeds import Stream, key, stream
-from stairways.tuning.steer import Seeds, load_network, make_steering, trainer_on
+from stairways.tuning.steer import Seeds, algorithm_of, load_network, make_steering, trainer_on
 
 if TYPE_CHECKING:
     from stairways.config import Settings
@@ -69,6 +69,9 @@ def dry_run(
 ) -> DryRunOutcome:
     """Train a warm-started policy for a few thousand steps and judge the start.
 
+    Accounts act in a pool under PPO, whatever the tuning trains with: what is asked here is whether warm
+    start, episodes, reward, controller and regime work on these bars.
+
     Args:
         settings: Every setting; the tuning range's training part is used.
         gold_folder: The gold artifact.
@@ -80,6 +83,7 @@ def dry_run(
     if ranges.tune is None:
         raise ConfigError("a dry run needs --tune")
     gold = unpack_for(gold_folder, settings)
+    algorithm_of(settings, gold.spec.kind)
     refuse_seen(gold, ranges.tune, "tune")
     dataset = open_for(gold, settings)
     split = split_tune(dataset.sessions, ranges.tune, settings)

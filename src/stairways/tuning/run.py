@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from numpy.typing import NDArray
 
-from stairways.config import setting_differences
+from stairways.config import DateRange, setting_differences
 from stairways.control.tilt import Multipliers
 from stairways.errors import ConfigError, StorageError, TrainingError
 from stairways.evaluation.bootstrap import ReturnSeries
@@ -46,7 +46,7 @@ from stairways.tuning.run_folder import (
     Watcher,
 )
 from stairways.tuning.seeds import Stream, stream
-from stairways.tuning.steer import Learner, algorithm_of, make_trainer
+from stairways.tuning.steer import Learner, algorithm_of, make_trainer, rehearsal_of
 
 if TYPE_CHECKING:
     from stairways.config import Settings
@@ -118,8 +118,16 @@ class TuneRun:
     @property
     def learn(self) -> slice:
         """Sessions that weights change on: the range's training part and what is rehearsed before it."""
-        start = self.split.train.start - self.settings.tune.rehearsal_sessions
+        start = self.split.train.start - rehearsal_of(self.settings, self.gold.spec.kind)
         return slice(max(0, start), self.split.train.stop)
+
+    @property
+    def seen(self) -> list[DateRange]:
+        """Every range that gold or the candidate has learned from or was chosen on; the last is tuned on."""
+        rehearsed = slice(self.learn.start, self.split.train.start)
+        dates = self.dataset.sessions.dates[rehearsed]
+        before = [DateRange(first=dates[0].item(), last=dates[-1].item())] if len(dates) else []
+        return [*self.gold.seen, *before, _range(self.settings.ranges.tune)]
 
     def run(self) -> TuneOutcome:
         """Run every cycle, then judge once, finally, on the test sessions."""
@@ -160,7 +168,13 @@ class TuneRun:
         self.log.event("CONTROL", "authority.measured", text=found.authority.text())
         if not all(verdict.passed for verdict in found.verdicts):
             raise TrainingError("the sign self-test failed: the loop would push the wrong way")
-        self.log.event("RUN", "algorithm.chosen", algorithm=bench.algorithm, sessions=len(bench.learn))
+        self.log.event(
+            "RUN",
+            "algorithm.chosen",
+            algorithm=bench.algorithm,
+            sessions=len(bench.learn),
+            rehearsed=self.split.train.start - self.learn.start,
+        )
         trainer = make_trainer(bench, started, gold_tilt)
         best = self._gold_as_best(bench)
         fallback: Best | None = None
@@ -249,7 +263,15 @@ class TuneRun:
     def _check_steps(self) -> None:
         tune = self.settings.tune
         size = tune.ppo.rollout_steps
-        if algorithm_of(self.settings, self.gold.spec.kind) == "ppo" and tune.steps_per_cycle % size != 0:
+        if algorithm_of(self.settings, self.gold.spec.kind) == "all_actions":
+            named = sorted({"steps_per_cycle", "ppo"} & tune.model_fields_set)
+            if named:
+                raise ConfigError(
+                    "belongs to PPO, and this run would weigh all actions over whole sessions",
+                    where=f"tune.{named[0]}",
+                    remedy="choose --algorithm ppo, or set tune.all_actions",
+                )
+        elif tune.steps_per_cycle % size != 0:
             raise ConfigError(
                 f"{tune.steps_per_cycle} steps a cycle are not a multiple of a rollout of {size}",
                 where="--steps-per-cycle",
@@ -400,7 +422,7 @@ class TuneRun:
             chosen.weights,
             self.gold.constants,
             self.split.shadow.stop,
-            [*self.gold.seen, _range(self.settings.ranges.tune)],
+            self.seen,
             parent_digest=self.gold.digest,
             multipliers=chosen.multipliers,
         )

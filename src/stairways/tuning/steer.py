@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stairways.tuning.cycle import Bench
 
 Algorithm = Literal["all_actions", "ppo"]
+REHEARSAL_SESSIONS = 2_000
 
 
 class Learner(Protocol):
@@ -39,7 +40,7 @@ class Learner(Protocol):
         """Train for exactly so many steps."""
 
     def take_reward_shares(self) -> dict[str, float]:
-        """Return each reward term's share since last asked."""
+        """Return each reward term's share in the cycle, or in its last batch."""
 
     def snapshot(self) -> dict[str, Any]:
         """Return everything a checkpoint needs: arrays, and plain values under ``plain``."""
@@ -131,6 +132,14 @@ def algorithm_of(settings: Settings, kind: str) -> Algorithm:
     raise ConfigError(
         f"all_actions can't train it: {found[0]}", where="tune.algorithm", remedy="choose --algorithm ppo"
     )
+
+
+def rehearsal_of(settings: Settings, kind: str) -> int:
+    """Return how many sessions before the tuning range are trained on too, at most."""
+    given = settings.tune.rehearsal_sessions
+    if given is not None:
+        return given
+    return REHEARSAL_SESSIONS if algorithm_of(settings, kind) == "all_actions" else 0
 
 
 def make_trainer(bench: Bench, started: WarmStart, start: Multipliers | None) -> Learner:

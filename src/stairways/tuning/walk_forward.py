@@ -30,6 +30,7 @@ from stairways.tuning.pooling import ledger_record, pool
 from stairways.tuning.ranges import MIN_TUNE_SESSIONS
 from stairways.tuning.run import TuneRun
 from stairways.tuning.run_folder import ARTIFACT_FOLDER, DATABASE_FILE, RUN_FILE, Silent
+from stairways.tuning.steer import rehearsal_of
 
 if TYPE_CHECKING:
     from stairways.config import Settings
@@ -257,7 +258,7 @@ class WalkForward:
         place = folder / RUN_PLACE
         ranges = {"tune": self._dates(window.tune), "test": self._dates(window.test)}
         database = self.settings.call.database or sqlite_url(self.out.resolve() / DATABASE_FILE)
-        settings = self._with(ranges)
+        settings = self._rolling(ranges, window)
         call = settings.call.model_copy(update={"database": database})
         with self.watch(f"{name}: tune on {ranges['tune']}, test on {ranges['test']}") as watcher:
             run = TuneRun(
@@ -269,6 +270,14 @@ class WalkForward:
                 resume=(place / RUN_FILE).exists(),
             )
             return run.run().summary
+
+    def _rolling(self, ranges: dict[str, DateRange], window: Window) -> Settings:
+        """Return the settings of a window's tuning, which rehearses nothing from before the window."""
+        settings = self._with(ranges)
+        most = window.tune.start - window.train.start
+        rehearsed = min(most, rehearsal_of(settings, settings.gold.policy))
+        tune = settings.tune.model_copy(update={"rehearsal_sessions": rehearsed})
+        return settings.model_copy(update={"tune": tune})
 
     def _with(self, ranges: dict[str, DateRange]) -> Settings:
         return self.settings.model_copy(update={"ranges": RangeSettings(**ranges)})
