@@ -160,7 +160,7 @@ class TuneSettings(Part):
         improvement: When a cycle counts as better.
         regime: How regime inputs enter the candidate.
         rehearsal_sessions: Sessions before the tuning range, at most, that are trained on too; gold may have
-            seen them. Without a number 2,000 for all actions and none for PPO.
+            seen them. Without a number 2,000 for all actions (222 of three symbols) and none for PPO.
         algorithm: ``all_actions`` goes through recorded sessions and weighs every action of every position;
             ``ppo`` acts in a pool. ``auto`` takes the first for a feed-forward policy under the tilt, the
             second for an LSTM, the reward actuator or a reward that asks for the action before.

@@ -9,6 +9,9 @@ from processes import Moment, command, command_that_dies, finish, start, words_o
 from test_kill_and_resume import result_of
 from workbench import FAST, json_of, merged, pack_holding_gold, write_yaml
 
+from stairways.config import load_settings
+from stairways.tuning.steer import rehearsal_of
+
 PASSES = {"passes_per_cycle": 1, "sessions": 20}
 CYCLES = {"cycles": 3, "early_stop_cycles": 9}
 TUNE = {"algorithm": "auto", "rehearsal_sessions": 20, "all_actions": PASSES, **CYCLES}
@@ -99,3 +102,18 @@ def test_an_lstm_is_refused_where_all_actions_are_asked_for(market, cli, tmp_pat
     ended = cli(*market.tune(tmp_path / "run", "--gold", tmp_path / "gold", config=config))
     assert ended.status == 2
     assert "remembers more than its position" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("symbols", "tune", "expected"),
+    [
+        (["NVDA", "MSFT"], {}, 2_000),
+        (["NVDA", "MSFT", "AAPL"], {}, 222),
+        (["NVDA", "MSFT"], {"algorithm": "ppo"}, 0),
+        (["NVDA", "MSFT"], {"algorithm": "ppo", "rehearsal_sessions": 7}, 7),
+        (["NVDA", "MSFT"], {"rehearsal_sessions": 0}, 0),
+    ],
+)
+def test_what_is_rehearsed_without_a_number(symbols, tune, expected):
+    settings = load_settings(None, {"market": {"symbols": symbols}, "tune": tune})
+    assert rehearsal_of(settings, "mlp") == expected

@@ -147,6 +147,14 @@ class TestWalk:
             mean = 1e4 * float((returns / opened - 1).mean())
             assert mean == pytest.approx(summary["candidate"]["mean_net_bps"])
 
+    def test_a_window_rehearses_nothing_from_before_it(self, walked):
+        walk, windows = walked
+        for window in windows:
+            folder = walk.out / f"window-{window['window']:02d}" / "run"
+            rehearsed = json.loads((folder / "summary.json").read_text())["data"]["ranges"]["rehearsed"]
+            first, last = window["ranges"]["train"]["first"], window["ranges"]["tune"]["first"]
+            assert first <= rehearsed["first"] <= rehearsed["last"] < last
+
     def test_every_baseline_runs_in_every_window(self, walked):
         names = {"candidate", "gold", "tilted_gold", "random", "all_hold", "buy_and_hold"}
         for window in walked[1]:

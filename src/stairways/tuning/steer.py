@@ -139,7 +139,10 @@ def rehearsal_of(settings: Settings, kind: str) -> int:
     given = settings.tune.rehearsal_sessions
     if given is not None:
         return given
-    return REHEARSAL_SESSIONS if algorithm_of(settings, kind) == "all_actions" else 0
+    if algorithm_of(settings, kind) == "ppo":
+        return 0
+    # a third symbol has three times the positions and three times the actions
+    return REHEARSAL_SESSIONS // 9 ** (len(settings.market.symbols) - 2)
 
 
 def make_trainer(bench: Bench, started: WarmStart, start: Multipliers | None) -> Learner:
