@@ -142,7 +142,7 @@ def rehearsal_of(settings: Settings, kind: str) -> int:
     if algorithm_of(settings, kind) == "ppo":
         return 0
     # a third symbol has three times the positions and three times the actions
-    return REHEARSAL_SESSIONS // 9 ** (len(settings.market.symbols) - 2)
+    return int(REHEARSAL_SESSIONS / 9 ** (len(settings.market.symbols) - 2))
 
 
 def make_trainer(bench: Bench, started: WarmStart, start: Multipliers | None) -> Learner:
