@@ -71,6 +71,7 @@ def jobs(bars: Path) -> dict[str, list[Job]]:
         "second": [
             job("second", f"second/{s}", "tune", "--sample", "planted:2", "--seed", str(s)) for s in range(3)
         ],
+        "ppo": [job("ppo", f"ppo/{s}", "tune", "--algorithm", "ppo", "--seed", str(s)) for s in range(3)],
         "plan": [job("plan", "plan/0", "tune", "--preset", "plan", "--seed", "0")],
         "reward": [job("reward", "reward/0", "tune", "--actuator", "reward", "--seed", "0")],
         "greedy": [job("greedy", "greedy/0", "tune", "--mode", "greedy", "--seed", "0")],
@@ -218,6 +219,7 @@ TITLES = {
     "gold": "Gold on the sample market",
     "sample": "The main job on the sample market, ten seeds",
     "noise": "Noise: ten markets without a signal, all eight cycles",
+    "ppo": "PPO in the plan's cycles on the sample market",
     "second": "A second sample market (seed 2), gold of the first",
     "plan": "The plan's controller as written",
     "reward": "The reward actuator with an integral",

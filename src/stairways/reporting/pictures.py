@@ -40,8 +40,9 @@ README_TITLES = (
     "Hold rate over the cycles, % of decisions", "Trades per session over the cycles",
     "Net result on the unseen sessions", "Candidate less baseline, bp per session",
 )  # fmt: skip
+DOTS_PER_CYCLE = 12
 BEHAVIOUR_CAPTION = (
-    "Open dots: one batch or rollout of training each. Filled dots: mean on the select sessions after the "
+    "Open dots: training, at most 12 means a cycle. Filled dots: mean on the select sessions after the "
     "cycle; thick line its 95% interval, thin line 5 to 95% of single sessions. Right of the dashed line: "
     "the unseen sessions, in deployment mode."
 )
@@ -158,10 +159,10 @@ def draw_behaviour(axes: Axes, summary: Mapping[str, Any], what: Behaviour) -> N
     divide, edge = last + 0.5 * gap, (last + 0.5 * gap) * 1.46
     for index, (low, high, _) in enumerate(what.bands):
         axes.axhspan(low, high, color=_light("band"), alpha=(0.10, 0.22)[index], lw=0, zorder=0)
-    rollouts = [report for cycle in cycles for report in cycle["training"]]
-    values = [report[what.key] * what.scale for report in rollouts]
+    dots = _training_dots(cycles)
+    values = [dot[what.key] * what.scale for dot in dots]
     style: dict[str, Any] = {"color": _light("muted"), "mfc": _light("paper"), "mew": 0.9}
-    axes.plot([report["steps"] for report in rollouts], values, "o-", lw=0.8, ms=3.6, zorder=2, **style)
+    axes.plot([dot["steps"] for dot in dots], values, "o-", lw=0.8, ms=3.6, zorder=2, **style)
     for cycle in cycles:
         at = cycle["steps"] + 0.16 * gap
         _spread(axes, at, cycle["select"], cycle[what.by_session], what, "candidate", "o")
@@ -177,6 +178,22 @@ def draw_behaviour(axes: Axes, summary: Mapping[str, Any], what: Behaviour) -> N
         outer = len(what.bands) > 1 and index == 0
         place = (1.0, high if outer else (low + high) / 2)
         _say(axes, words, place, (5, 0), "band", 9.5, va="top" if outer else "center", xycoords=BESIDE)
+
+
+def _training_dots(cycles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what training showed: at most ``DOTS_PER_CYCLE`` means of neighbours in each cycle."""
+    dots = []
+    for cycle in cycles:
+        reports = cycle["training"]
+        for part in np.array_split(np.arange(len(reports)), min(len(reports), DOTS_PER_CYCLE)):
+            some = [reports[index] for index in part]
+            means = {
+                name: float(np.mean([report[name] for report in some]))
+                for name in ("hold_rate_ratio", "trades_per_session", "hold_bonus_bps")
+            }
+            multipliers = np.mean([report["multipliers"] for report in some], axis=0).tolist()
+            dots.append({"steps": some[-1]["steps"], "multipliers": multipliers, **means})
+    return dots
 
 
 def draw_equity(axes: Axes, series: Mapping[str, Any]) -> None:
@@ -294,10 +311,10 @@ def _multipliers(summary: Mapping[str, Any]) -> Picture:
     tilted = summary["control"]["actuator"]["kind"] == "tilt"
     title = "Multipliers over the cycles" if tilted else "Hold bonus over the cycles"
     caption = (
-        "Lines: mean in force in each batch or rollout. Diamonds: calibrated after the cycle, in deployment "
-        "mode. A hold multiplier below 0 makes the policy hold less than its weights alone would."
+        "Lines: means in force while training, at most 12 a cycle. Diamonds: calibrated after the cycle, in "
+        "deployment mode. A hold multiplier below 0 makes the policy hold less than its weights alone would."
         if tilted
-        else "Mean bonus paid on hold actions in each rollout, bp of NAV per decision."
+        else "Mean bonus paid on hold actions while training, bp of NAV per decision."
     )
 
     def draw(figure: Figure) -> None:
@@ -311,12 +328,12 @@ def _multipliers(summary: Mapping[str, Any]) -> Picture:
 
 def _draw_multipliers(axes: Axes, summary: Mapping[str, Any], *, tilted: bool) -> None:
     cycles = summary["cycles"]
-    rollouts = [report for cycle in cycles for report in cycle["training"]]
+    dots = _training_dots(cycles)
     names = {"hold": "candidate", "trade": "tilted_gold"} if tilted else {"bonus": "candidate"}
     ends, words = {}, {}
     for index, (name, colour) in enumerate(names.items()):
-        values = [r["multipliers"][index] if tilted else r["hold_bonus_bps"] for r in rollouts]
-        axes.plot([r["steps"] for r in rollouts], values, "o-", color=_light(colour), lw=1.5, ms=3.2)
+        values = [dot["multipliers"][index] if tilted else dot["hold_bonus_bps"] for dot in dots]
+        axes.plot([dot["steps"] for dot in dots], values, "o-", color=_light(colour), lw=1.5, ms=3.2)
         found = [(c["steps"], c["multipliers"][index]) for c in cycles if tilted and c["multipliers"]]
         style: dict[str, Any] = {"color": _light(colour), "mec": _light("paper"), "mew": 1.2}
         axes.plot([at for at, _ in found], [value for _, value in found], "D", ms=6, **style)
