@@ -26,7 +26,9 @@ def _judged(sharpe: float, net_bps: float) -> dict:
 
 
 def _tuned(candidate: float, adds: tuple[float, float, float]) -> dict:
-    difference = dict(zip(("low_bps", "bps", "high_bps"), adds, strict=True)) | {"standard_error_bps": 0.5}
+    difference = dict(zip(("low_bps", "bps", "high_bps"), adds, strict=True))
+    difference |= {"standard_error_bps": 0.5}
+    difference |= {f"equal_risk_{name}": difference[name] for name in ("low_bps", "bps", "high_bps")}
     return {
         "accepted": True,
         "cycle": 1,
@@ -36,7 +38,13 @@ def _tuned(candidate: float, adds: tuple[float, float, float]) -> dict:
         "random": _judged(-1.0, -2.0),
         "oracle": _judged(7.0, 16.0),
         "tuning_adds": difference,
-        "above_random": {"bps": 9.0, "low_bps": 7.0, "high_bps": 11.0, "standard_error_bps": 1.0},
+        "above_random": {
+            **difference,
+            "bps": 9.0,
+            "low_bps": 7.0,
+            "high_bps": 11.0,
+            "standard_error_bps": 1.0,
+        },
     }
 
 
@@ -68,6 +76,26 @@ class TestBars:
         bars = _bars(results, tmp_path)
         assert bars["at least 8 of 10"].observed == 10
         assert next(bar for name, bar in bars.items() if "65%" in name).observed == pytest.approx(5 / 7)
+
+
+def _curve(adds: tuple[float, float, float]) -> dict:
+    added = _tuned(4.0, adds)["tuning_adds"]
+    point = {"cycle": 3, "steps": 300, "sessions": 2_000, "drift_ratio": 0.05}
+    return {"points": [{**point, "candidate": _judged(4.0, 8.0), "tuning_adds": added}]}
+
+
+def test_a_market_new_to_gold_has_a_bar_of_its_own(tmp_path):
+    tunes = {f"tune-planted-shipped-{s}": _tuned(5.0, (-1.0, 0.0, 1.0)) for s in range(10)}
+    name = "at least 8 of 10, gold under the tilt of the same market"
+    for count, passed in ((8, True), (7, False)):
+        curves = {
+            f"curve-all_actions_fresh-{s}": _curve((0.1 if s < count else -0.1, 1.0, 2.0)) for s in range(10)
+        }
+        bar = _bars({**tunes, **curves}, tmp_path)[name]
+        assert (bar.observed, bar.passed) == (count, passed)
+    nine = {key: curve for key, curve in curves.items() if not key.endswith("9")}
+    assert not _bars({**tunes, **nine}, tmp_path)[name].passed
+    assert _bars(tunes, tmp_path)[name].observed is None
 
 
 def test_cells_of_the_full_form_follow_their_golds(tmp_path):

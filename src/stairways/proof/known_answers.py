@@ -32,12 +32,24 @@ ARMS: Mapping[str, dict[str, Any]] = {
     "all_actions_own": {"algorithm": "all_actions", "rehearsal_sessions": 0},
     "all_actions": {"algorithm": "all_actions"},
 }
-COUNTS: Mapping[str, int] = {"ppo": 6, "ppo_large": 6, "all_actions_own": 6, "all_actions": 10}
+ARMS = {**ARMS, **{f"{name}_fresh": ARMS[name] for name in ("ppo_large", "all_actions")}}
+COUNTS: Mapping[str, int] = {
+    "ppo": 4,
+    "ppo_large": 4,
+    "all_actions_own": 4,
+    "all_actions": 6,
+    "ppo_large_fresh": 4,
+    "all_actions_fresh": 10,
+}
+FRESH_MARKET = "planted:2"
+"""A market of the same law that the shipped gold has not learned from; arms named fresh tune there."""
 LOOKS: Mapping[str, tuple[int, ...]] = {
     "ppo": (1, 2, 4, 8),
     "ppo_large": (1, 2, 4, 8),
     "all_actions_own": (1, 2, 4, 8),
     "all_actions": (1, 2, 3),
+    "ppo_large_fresh": (1, 2, 4, 8),
+    "all_actions_fresh": (1, 2, 3),
 }
 """Cycles after which an arm is judged; no arm is chosen by what it showed."""
 
@@ -67,7 +79,7 @@ class KnownAnswers(Experiment):
         ]
         tunes += [_tune("planted", f"gold-planted-gate-{first + s}", first + s, stage=1) for s in (1, 2)]
         curves = [
-            Cell(f"curve-{arm}-{first + s}", {"kind": "curve", "arm": arm, "seed": first + s}, stage=1)
+            Cell(f"curve-{arm}-{first + s}", _curve(arm, first + s), stage=1)
             for arm, count in COUNTS.items()
             for s in range(count)
         ]
@@ -89,6 +101,11 @@ class KnownAnswers(Experiment):
         from stairways.proof.known_findings import concluded
 
         return concluded(job, results)
+
+
+def _curve(arm: str, seed: int) -> dict[str, Any]:
+    market = FRESH_MARKET if arm.endswith("_fresh") else "planted"
+    return {"kind": "curve", "arm": arm, "seed": seed, "market": market}
 
 
 def _gold(market: str, regime: str, seed: int) -> Cell:

@@ -40,10 +40,12 @@ class Judged:
 
     Attributes:
         series: Net session returns, the mean over the keys.
+        deviation_ratio: Standard deviation of one account's session returns, the mean over the keys.
         record: Figures: Sharpe of one account (mean over keys) and so on.
     """
 
     series: ReturnSeries
+    deviation_ratio: float
     record: dict[str, Any]
 
 
@@ -78,7 +80,8 @@ class Court:
             "n_sessions": len(self.market),
             "n_keys": len(self.keys),
         }
-        return Judged(_mean_series(runs), record)
+        deviation = float(np.mean([run.ledger.returns_ratio.std(ddof=1) for run in runs]))
+        return Judged(_mean_series(runs), deviation, record)
 
     def tilted(self, program: Any) -> Entrant:
         """Return a policy as it is deployed: its tilt calibrated on the tuning sessions."""
@@ -96,14 +99,24 @@ def _mean_series(runs: Sequence[Replay]) -> ReturnSeries:
 
 
 def _difference(first: Judged, second: Judged, seed: int) -> dict[str, Any]:
-    found = paired_comparison(
-        first.series, second.series, confidence=0.95, seed=stream(seed, Stream.BOOTSTRAP, 0)
+    """Compare two policies as they are, and the first one scaled to the risk of one account of the second.
+
+    Equal risk is the M-squared of Modigliani and Modigliani (1997); the scale counts as known.
+    """
+    scale = second.deviation_ratio / first.deviation_ratio if first.deviation_ratio > 0 else 1.0
+    scaled = ReturnSeries(first.series.dates, first.series.returns_ratio * scale)
+    found, equal = (
+        paired_comparison(one, second.series, confidence=0.95, seed=stream(seed, Stream.BOOTSTRAP, 0))
+        for one in (first.series, scaled)
     )
     return {
         "bps": found.mean_difference_bps,
         "low_bps": found.interval_bps[0],
         "high_bps": found.interval_bps[1],
         "standard_error_bps": found.standard_error_bps,
+        "equal_risk_bps": equal.mean_difference_bps,
+        "equal_risk_low_bps": equal.interval_bps[0],
+        "equal_risk_high_bps": equal.interval_bps[1],
     }
 
 
