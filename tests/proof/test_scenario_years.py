@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 from scipy import stats
 from toys import Silent
 
+from stairways.config import DateRange
 from stairways.proof.experiment import Job
 from stairways.proof.runner import run_experiment
 from stairways.proof.scenario_findings import BASELINES
 from stairways.proof.scenario_pooling import CANDIDATE, off_the_line_bps, over_years, rising_sweeps
-from stairways.proof.scenarios import YEARS, Scenarios
+from stairways.proof.scenarios import YEARS, Scenarios, _names
 from stairways.tuning.scenarios import SCENARIOS
 
 
@@ -99,3 +101,22 @@ def test_the_short_form(tmp_path):
         assert f"In {name} the candidate met 0.6 in" in report
     assert "SYNTHETIC" in report
     assert "nan" not in report
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("22 sessions were seen: 2018-02-13:2018-03-15; choose", True),
+        ("42 sessions were seen: 2018-02-13:2018-04-13; choose", True),
+        ("sessions were seen: 2018-02-13:2018-03-14; choose", False),
+        ("sessions were seen: 2018-02-13:2019-04-13; choose", False),
+        ("refused", False),
+        ("", False),
+    ],
+)
+def test_a_refusal_names_seen_dates_around_the_one_meant(words, named):
+    seen = [
+        DateRange(first=dt.date(2012, 1, 3), last=dt.date(2018, 3, 15)),
+        DateRange(first=dt.date(2018, 3, 16), last=dt.date(2018, 12, 31)),
+    ]
+    assert _names(words, dt.date(2018, 3, 15), seen) is named

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -238,11 +239,21 @@ def _refusal(what: str, folder: Path, seen: Any) -> dict[str, Any]:
         "what": what,
         "refused": bool(refusal),
         "message": refusal,
-        "dates_named": str(seen.last) in refusal,
+        "dates_named": _names(refusal, seen.last, subject.packed.seen),
         "figures": len(figures),
         "figures_marked": marked,
         "verdict_marked": course["target"]["reason"].startswith(IN_SAMPLE),
     }
+
+
+def _names(refusal: str, date: dt.date, seen: Sequence[Any]) -> bool:
+    """Tell whether a refusal names a range of dates, all ends of it seen, with a given date in it."""
+    found = re.search(r"(\d{4}-\d\d-\d\d):(\d{4}-\d\d-\d\d)", refusal)
+    if found is None:
+        return False
+    first, last = (dt.date.fromisoformat(part) for part in found.groups())
+    ends_seen = all(any(part.first <= end <= part.last for part in seen) for end in (first, last))
+    return first <= date <= last and ends_seen
 
 
 def _sample_of(source: str) -> str:
