@@ -73,3 +73,15 @@ def test_a_run_folder_points_to_its_artifact(market, cli, tuned):
     ended = cli("evaluate", tuned, "--bars", market.bars, "--sessions", market.ranges["test"])
     assert ended.status == 2
     assert str(tuned / "artifact") in ended.err
+
+
+def test_a_copied_folder_of_bars_makes_nothing_unseen(market, cli, tuned, tmp_path):
+    copied = tmp_path / "elsewhere"
+    shutil.copytree(market.bars, copied)
+    arguments = market.evaluate(tuned / "artifact", "--json", sessions="train")
+    counts = []
+    for bars in (market.bars, copied):
+        words = [str(bars) if word == str(market.bars) else word for word in arguments]
+        verdicts = json.loads(cli(*words).out)["verdicts"]
+        counts.append(next(one for one in verdicts if one["name"] == "out_of_sample")["observed"])
+    assert counts[0] == counts[1] > 0

@@ -35,6 +35,7 @@ from stairways.tuning.evaluate import (
 from stairways.tuning.market_access import open_for
 from stairways.tuning.packing import Packed, unpack_for
 from stairways.tuning.seeds import Stream, key
+from stairways.tuning.seen import seen_sessions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,22 +69,8 @@ class Subject:
         return cls(packed, parent_of(packed, folder, None))
 
     def seen(self, market: ObservedMarket) -> NDArray[np.bool_]:
-        """Return which sessions the artifact or its gold has seen on the same bars, ``(n_sessions,)``.
-
-        All real bars count as the same: a folder that was copied or added to makes nothing unseen.
-        """
-        seen_by = [(self.packed, self.packed.seen)]
-        if self.parent is not None:
-            # what a candidate inherits was seen on its gold's bars, which may be others than its own
-            own = tuple(dates for dates in self.packed.seen if dates not in self.parent.seen)
-            seen_by = [(self.packed, own), (self.parent, self.parent.seen)]
-        found = np.zeros(len(market), dtype=np.bool_)
-        for packed, ranges in seen_by:
-            if _bars_of(packed.artifact.data_source) == _bars_of(market.source):
-                for dates in ranges:
-                    first, last = np.datetime64(dates.first, "D"), np.datetime64(dates.last, "D")
-                    found |= (market.dates >= first) & (market.dates <= last)
-        return found
+        """Return which sessions the artifact or its gold has seen on the same bars, ``(n_sessions,)``."""
+        return seen_sessions(self.packed, self.parent, market.source, market.dates)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,8 +180,3 @@ class _Tilts:
         dataset = open_for(self.packed, settings)
         market = observe(dataset.sessions, dataset.table(self.packed.constants))
         return market.select(course.part), f"calibrated on the same dates of another seed, {other}"
-
-
-def _bars_of(source: str) -> str:
-    """Return what makes bars the same: a synthetic market's name and seed, or that they are real."""
-    return source if source.startswith("SYNTHETIC") else "real bars"

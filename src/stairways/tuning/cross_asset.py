@@ -53,6 +53,7 @@ from stairways.tuning.pairs import (
 )
 from stairways.tuning.ranges import span_of
 from stairways.tuning.seeds import Stream, key, stream
+from stairways.tuning.seen import seen_sessions
 
 if TYPE_CHECKING:
     from stairways.config import Settings
@@ -152,7 +153,8 @@ def judge_on(packed: Packed, dataset: Dataset, settings: Settings, part: slice) 
     accounts, fitted = _accounts(packed, dataset, settings, part)
     replays = _run(packed, accounts, part)
     form: Form = "pairs" if len(accounts) > 1 else "native"
-    seen = _in_sample(packed, accounts[0].arena.market)
+    market = accounts[0].arena.market
+    seen = int(seen_sessions(packed, None, market.source, market.dates).sum())
     whole = {name: whole_ledger(runs) for name, runs in replays.items()}
     gate = _judge(replays[POLICY], whole[POLICY], settings, seen)
     comparisons = {
@@ -241,14 +243,6 @@ def _run(packed: Packed, accounts: list[Account], part: slice) -> dict[str, dict
         for name, run in done.items():
             replays.setdefault(name, {})[account.name] = run
     return replays
-
-
-def _in_sample(packed: Packed, market: ObservedMarket) -> int:
-    """Return how many of the judged sessions the artifact has seen before, on the same market."""
-    if market.source != packed.artifact.data_source:
-        return 0
-    dates = market.dates.astype(object)
-    return sum(any(seen.first <= date <= seen.last for seen in packed.seen) for date in dates)
 
 
 def _judge(runs: Mapping[str, Replay], ledger: SessionLedger, settings: Settings, seen: int) -> GateResult:

@@ -37,6 +37,7 @@ from stairways.tuning.packing import Packed, unpack, unpack_for
 from stairways.tuning.ranges import span_of
 from stairways.tuning.run_folder import GOLD_FOLDER
 from stairways.tuning.seeds import Stream, key, stream
+from stairways.tuning.seen import seen_sessions
 from stairways.tuning.shipped import shipped_gold
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def evaluate(
     parent = parent_of(packed, folder, gold)
     replays = _run(arena, packed, parent, dataset, everything, part)
     evidence = _evidence(replays, packed, parent, settings, market)
-    seen = _in_sample(packed, everything, part)
+    seen = int(seen_sessions(packed, parent, market.source, market.dates).sum())
     gate = _judge(evidence, packed, settings, seen)
     record = _record(packed, replays, gate, evidence, settings, everything, part, dataset, seen)
     record["run"]["wall_seconds"] = (clock() - began).total_seconds()
@@ -232,14 +233,6 @@ def _evidence(
 
 def _rows(market: ObservedMarket) -> NDArray[np.float32]:
     return market.rows[:, :: max(1, market.rows.shape[1] // 8)].reshape(-1, market.rows.shape[2])
-
-
-def _in_sample(packed: Packed, everything: ObservedMarket, part: slice) -> int:
-    """Return how many of the judged sessions the artifact has seen before, on the same bars."""
-    if everything.source != packed.artifact.data_source:
-        return 0
-    dates = everything.dates[part].astype(object)
-    return sum(any(seen.first <= date <= seen.last for seen in packed.seen) for date in dates)
 
 
 def _judge(evidence: Evidence, packed: Packed, settings: Settings, seen: int) -> GateResult:

@@ -38,6 +38,7 @@ from stairways.tuning.packing import Packed, refuse_seen, unpack, unpack_for
 from stairways.tuning.ranges import PLANTED_FAMILY, SAMPLE_RANGES, span_of, split_tune
 from stairways.tuning.run_folder import ARTIFACT_FOLDER, RUN_FILE, SUMMARY_FILE, Clock, RunFolder, Watcher
 from stairways.tuning.seeds import Stream, key, stream
+from stairways.tuning.seen import seen_sessions
 from stairways.tuning.versions import library_versions
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class Frontier:
     def _record(self, rows: list[Row]) -> dict[str, Any]:
         dates = self.dataset.sessions.dates
         before = self.before
-        seen = self.packed.seen if self.packed.artifact.data_source == self.dataset.sessions.source else ()
+        seen = seen_sessions(self.packed, None, self.dataset.sessions.source, dates[self.part])
         judged = dates[self.part].astype(object)
         test = DateRange.model_validate(SAMPLE_RANGES["test"])
         return {
@@ -239,7 +240,7 @@ class Frontier:
                 "calibrated_on": f"{dates[before.start]}:{dates[before.stop - 1]}",
                 "n_calibrated_on": before.stop - before.start,
                 "tuned_on": None if self.tuning is None else str(self.tuning),
-                "seen_sessions": sum(any(r.first <= date <= r.last for r in seen) for date in judged),
+                "seen_sessions": int(seen.sum()),
                 "test_sessions": sum(test.first <= date <= test.last for date in judged)
                 if _is_the_sample(self.settings)
                 else 0,
