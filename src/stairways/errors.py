@@ -10,7 +10,7 @@
     │   ├── ArtifactError             an artifact that is damaged, incomplete or not what it claims
     │   │   └── MismatchError         a sound artifact that was made for something else
     │   └── StorageError              a folder or database that can't be written or read
-    └── TrainingError                 training that can't go on (numbers that are not finite, say)
+    └── TrainingError                 training that can't go on (numbers that are not finite, say); 3
 """
 
 from __future__ import annotations

@@ -89,8 +89,8 @@ def test_every_option_has_a_word_of_help(words):
 
 
 def test_exit_statuses():
-    statuses = (main.PASSED, main.REFUSED, main.BAD_INPUT, main.INTERRUPTED)
-    assert statuses == (0, 1, 2, 130)
+    statuses = (main.PASSED, main.REFUSED, main.BAD_INPUT, main.FAILED, main.INTERRUPTED)
+    assert statuses == (0, 1, 2, 3, 130)
 
 
 def test_the_tree_of_errors_is_the_one_that_is_drawn():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -390,12 +391,12 @@ class TestPlaces:
     def test_nothing_to_resume(self, market, refused, tmp_path):
         refused(market.tune(tmp_path / "run", "--resume"), "holds no run to resume", "leave --resume away")
 
-    @pytest.mark.parametrize("change", ["seed", "cycles", "gold", "bars"])
+    @pytest.mark.parametrize("change", ["seed", "cycles", "gold", "bars", "code", "versions"])
     def test_resumed_as_something_else(self, market, tuned, refused, tmp_path, change):
         place = tmp_path / "run"
         shutil.copytree(tuned, place)
         arguments = market.tune(place, "--resume")
-        words = [str(place), "resume with the same settings, gold and bars"]
+        words = [str(place), "resume with the same settings, gold, bars and installation"]
         if change == "seed":
             arguments += ["--seed", "8"]
             words.append("seed is 8, not 7")
@@ -409,9 +410,16 @@ class TestPlaces:
             words.append("gold has digest")
         else:
             arguments += ["--seed", "7"]
-            state = json_of(place / "run.json")
-            (place / "run.json").write_text(str(state | {"data_digest": "0" * 64}).replace("'", '"'))
-            words.append("the data has digest")
+            other = {
+                "bars": ("data_digest", "0" * 64),
+                "code": ("code", "0" * 64),
+                "versions": ("versions", {}),
+            }
+            name, value = other[change]
+            (place / "run.json").write_text(json.dumps(json_of(place / "run.json") | {name: value}))
+            words.append(
+                "the data has digest" if change == "bars" else "started by other code or other versions"
+            )
         refused(arguments, *words)
 
     @pytest.mark.parametrize("name", ["run.json", "config.json", "checkpoint/state.json"])
@@ -422,6 +430,14 @@ class TestPlaces:
         ended = cli(*market.tune(place, "--resume", "--seed", "8" if name == "config.json" else "7"))
         assert ended.status == 2
         assert Path(name).parts[0] in ended.complaint
+
+    @pytest.mark.parametrize("name", ["run_id", "started_at", "database"])
+    def test_resumed_with_half_an_identity(self, market, tuned, refused, tmp_path, name):
+        place = tmp_path / "run"
+        shutil.copytree(tuned, place)
+        state = {key: value for key, value in json_of(place / "run.json").items() if key != name}
+        (place / "run.json").write_text(json.dumps(state))
+        refused(market.tune(place, "--resume", "--seed", "7"), f"run.json: lacks {name}; start a new run")
 
     @pytest.mark.parametrize("command", ["gold", "tune", "evaluate"])
     def test_a_read_only_folder(self, market, refused, tmp_path, command):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 from toys import Silent
 
@@ -64,6 +67,33 @@ def test_an_unfinished_experiment_is_refused(folders, tmp_path):
     with pytest.raises(StorageError, match="holds no finished experiment; run it first"):
         write_page([*folders, tmp_path], tmp_path / "evidence.md", command="x")
     assert not (tmp_path / "evidence.md").exists()
+
+
+def test_a_damaged_result_is_refused(folders, tmp_path):
+    folder = tmp_path / "Toy"
+    shutil.copytree(folders[0], folder)
+    (folder / "results.json").write_text('{"bars": [')
+    with pytest.raises(StorageError, match=r"results\.json: can't be read .*; run it again"):
+        write_page([folder], tmp_path / "evidence.md", command="x")
+
+
+def test_a_folder_of_other_code_is_marked(folders, page, tmp_path):
+    assert "not this page's" not in page.read_text()
+    folder = tmp_path / "Toy"
+    shutil.copytree(folders[0], folder)
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({**results, "code": "f" * 64}))
+    write_page([folder], tmp_path / "evidence.md", command="x")
+    assert f"`{'f' * 12}`, **not this page's**" in (tmp_path / "evidence.md").read_text()
+
+
+def test_what_a_folder_says_of_itself_is_not_believed(folders, tmp_path):
+    folder = tmp_path / "Toy"
+    shutil.copytree(folders[0], folder)
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({**results, "passed": True}))
+    write_page([folder], tmp_path / "evidence.md", command="x")
+    assert "| **1 of 2** | full |" in (tmp_path / "evidence.md").read_text()
 
 
 def test_equal_folders_give_equal_pages(folders, page, tmp_path):

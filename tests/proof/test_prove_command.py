@@ -54,7 +54,7 @@ def test_a_seed_reaches_the_cells(prove, tmp_path):
 
 def test_a_cell_that_fails_ends_with_one_line(prove, tmp_path):
     status, _, err = prove("refusing", "--quick", "--out", tmp_path)
-    assert status == 1
+    assert status == 3
     assert err == "stairways: cell base-1, over-hold stage: does not go on; try again\n"
     assert marks(tmp_path) == ["base-0"]
 
@@ -80,6 +80,7 @@ def test_the_page_is_made_of_what_stands(prove, tmp_path):
         (["--all", "--out", "x"], "--bars is missing: real run on real bars"),
         (["toy", "--bars", "nowhere", "--out", "x"], "--bars nowhere: is no folder"),
         (["toy", "--seed", "-1", "--out", "x"], "seed"),
+        (["toy", "--out", "x", "--page", "."], "--page .: is no Markdown file; name a file that ends in .md"),
     ],
 )
 def test_refusals_are_one_line_and_leave_nothing(prove, tmp_path, monkeypatch, words, complaint):
@@ -98,6 +99,7 @@ def test_the_list_names_each_with_its_question(prove):
     lines = out.splitlines()
     assert lines[0] == "toy: Do squares add up?"
     assert lines[2] == "real, real bars: Do squares add up?"
+    assert lines[-1].startswith("stairways prove NAME --out DIR runs one")
 
 
 def test_the_catalogue_and_its_experiments_agree():

@@ -96,6 +96,32 @@ class TestWhatIsKept:
         assert run("Toy", folder).findings.bars[0].passed
         assert marks(folder.parent) == ["top"]
 
+    def test_an_edited_result_runs_again(self, folder):
+        place = folder / "cells" / "top.json"
+        entry = json.loads(place.read_text())
+        entry["result"]["sum"] += 1
+        place.write_text(json.dumps(entry))
+        assert run("Toy", folder).findings.bars[0].passed
+        assert marks(folder.parent) == ["top"]
+
+    def test_what_another_seed_left_in_the_work_folder_is_not_taken_over(self, folder):
+        (folder / "work" / "left.txt").write_text("1000")
+        run("Toy", folder, seed=1)
+        assert not (folder / "work" / "left.txt").exists()
+
+    def test_a_copy_of_the_bars_is_the_same_bars(self, tmp_path):
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "bars.csv").write_text("a bar\n")
+        os.utime(tmp_path / "two" / "bars.csv", (1, 1))
+        run("Toy", tmp_path / "toy", bars=tmp_path / "one")
+        (tmp_path / "marks.txt").unlink()
+        run("Toy", tmp_path / "toy", bars=tmp_path / "two")
+        assert marks(tmp_path) == []
+        (tmp_path / "two" / "bars.csv").write_text("b bar\n")
+        run("Toy", tmp_path / "toy", bars=tmp_path / "two")
+        assert len(marks(tmp_path)) == N_CELLS + 1
+
     def test_a_lost_work_folder_runs_everything_that_built_on_it(self, folder):
         for path in (folder / "work").iterdir():
             path.unlink()

@@ -284,13 +284,13 @@ def test_looks_are_counted_by_overlap(database):
     assert database.count_look(make_look(first=1, last=31)) == 6
 
 
-def test_look_of_another_run_or_artifact_counts(database):
-    database.start_run(make_run("second", seed=8))
+def test_look_at_another_artifact_counts_and_at_the_same_again_does_not(database):
+    database.start_run(make_run("again"))
     first = make_look()
-    looks = (first, make_look("second"), make_look(artifact_digest="f" * 64))
-    assert [database.count_look(look) for look in looks] == [1, 2, 3]
+    looks = (first, make_look("again"), make_look(artifact_digest="f" * 64))
+    assert [database.count_look(look) for look in looks] == [1, 1, 2]
     resumed = dataclasses.replace(first, at=NOON + dt.timedelta(days=1))
-    assert database.count_look(resumed) == 3
+    assert database.count_look(resumed) == 2
     assert database.looks(BARS) == looks
     assert database.looks(OTHER_BARS) == ()
 
@@ -305,6 +305,19 @@ def test_trials_are_counted_over_all_runs_on_the_data(database):
     assert database.trial_count(BARS) == 5
     assert database.trial_count(OTHER_BARS) == 1
     assert database.trial_count("0" * 64) == 0
+
+
+def test_a_repeated_run_is_no_new_trial(database):
+    database.start_run(make_run("again", started_at=NOON + dt.timedelta(hours=1)))
+    for run_id in ("run", "again"):
+        database.record_cycle(make_cycle(1, run_id))
+        database.record_cycle(make_cycle(2, run_id, sharpe=None))
+    assert database.trial_count(BARS) == 2
+    assert database.trial_sharpes(BARS) == (1.25,)
+    # the same settings may give another result with other code: that was another try
+    database.record_cycle(make_cycle(1, "again", sharpe=1.5))
+    assert database.trial_count(BARS) == 3
+    assert database.trial_sharpes(BARS) == (1.25, 1.5)
 
 
 def test_the_sharpe_ratios_of_trials_leave_out_what_has_none(database):
@@ -485,7 +498,7 @@ while not os.path.exists(sys.argv[3]):
     time.sleep(0.001)
 name = sys.argv[2]
 with GateDatabase.open(sqlite_url(Path(sys.argv[1]))) as database:
-    database.start_run(make_run(name))
+    database.start_run(make_run(name, config_digest=name.rjust(64, "0")))
     database.start_run(make_run("both"))
     for cycle_id in range(1, 26):
         model = make_model(cycle_id, name, model_id=name.rjust(60) + f"{cycle_id:04d}")

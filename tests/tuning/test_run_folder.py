@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 
 import numpy as np
@@ -78,6 +79,14 @@ class TestCheckpoint:
         content[-3 if name == "arrays.safetensors" else 0] ^= 1
         path.write_bytes(content)
         with pytest.raises(ArtifactError, match="checkpoint"):
+            begun.read_checkpoint()
+
+    @pytest.mark.parametrize("change", [{"plain": {"cycle": 2}}, {"plain": 3}, {"sha256": None}])
+    def test_edited_plain_values_are_refused(self, begun, change):
+        begun.write_checkpoint({"a": np.zeros(3)}, {"cycle": 1})
+        path = begun.path / "checkpoint" / "state.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        with pytest.raises(ArtifactError, match="start a new run"):
             begun.read_checkpoint()
 
 

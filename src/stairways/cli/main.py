@@ -24,7 +24,7 @@ from stairways.cli import (
 )
 from stairways.compiled_cache import use_own_cache
 
-PASSED, REFUSED, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 130, 141
+PASSED, REFUSED, BAD_INPUT, FAILED, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 3, 130, 141
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 app = typer.Typer(
@@ -57,7 +57,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line: 0 passed, 1 the gate refused, 2 bad input, 130 interrupted."""
+    """Run the command line: 0 passed, 1 the gate refused, 2 bad input, 3 the work failed, 130 interrupted."""
     for name in THREAD_SETTINGS:
         os.environ.setdefault(name, "1")
     use_own_cache()
@@ -72,7 +72,7 @@ def run(arguments: list[str]) -> int:
         result = app(arguments, standalone_mode=False, prog_name="stairways")
     except StairwaysError as error:
         _complain(error.line())
-        return BAD_INPUT if isinstance(error, InputError) else REFUSED
+        return BAD_INPUT if isinstance(error, InputError) else FAILED
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
     except BrokenPipeError:

@@ -33,7 +33,7 @@ def prove(
 
     from stairways.errors import ConfigError
     from stairways.proof.catalogue import EXPERIMENTS
-    from stairways.proof.evidence import write_page
+    from stairways.proof.evidence import check_page, write_page
     from stairways.proof.folder import RESULTS
     from stairways.proof.runner import check_bars, load, run_experiment
     from stairways.proof.terminal import CellWatcher, print_bars, print_list
@@ -50,6 +50,8 @@ def prove(
     if everything == bool(names):
         raise ConfigError("name experiments, or give --all", remedy="stairways prove --list names them")
     folder = options.place(out, "--out")
+    if page is not None:
+        check_page(page)
     chosen = [name for name in EXPERIMENTS if everything or name in (names or [])]
     needing = [name for name in chosen if load(EXPERIMENTS[name]).data == "real"]
     if bars is None and needing:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stairways.errors import StorageError
+from stairways.errors import ConfigError, StorageError
 from stairways.proof.experiment import markdown_row
 from stairways.proof.folder import REPORT, RESULTS
 from stairways.registry.canonical import parse_json_object
 from stairways.registry.files import write_text_atomic
+from stairways.tuning.versions import code_digest
 
 HEAD = """# Evidence
 
@@ -22,6 +23,21 @@ the hold rate of chance is 1/9 with two symbols. Differences are net basis point
 two-sided 95 % intervals (paired stationary bootstrap, studentised) unless another is named. What did not
 reach its bar stands here in the same size of type.
 """
+
+
+SHOWN_DIGITS = 12
+
+
+def check_page(page: Path) -> None:
+    """Refuse a place where no page can stand, before anything is worked for it.
+
+    Raises:
+        ConfigError: If it is a folder or is not named as Markdown.
+    """
+    if page.suffix != ".md" or page.is_dir():
+        raise ConfigError(
+            "is no Markdown file", where=f"--page {page}", remedy="name a file that ends in .md"
+        )
 
 
 def write_page(folders: Sequence[Path], page: Path, *, command: str, missing: Sequence[str] = ()) -> None:
@@ -55,26 +71,32 @@ def _results(folder: Path) -> dict[str, Any]:
     place = folder / RESULTS
     if not place.is_file():
         raise StorageError("holds no finished experiment", where=str(folder), remedy="run it first")
-    return dict(parse_json_object(place.read_bytes()))
+    try:
+        return dict(parse_json_object(place.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"can't be read ({error})", where=str(place), remedy="run it again") from error
 
 
 def _overview(found: Sequence[dict[str, Any]], missing: Sequence[str]) -> str:
     lines = [
-        "| experiment | bars held | form | seed | data | minutes of one core |",
-        "|---|---|---|---|---|---|",
+        "| experiment | bars held | form | seed | data | minutes of one core | code |",
+        "|---|---|---|---|---|---|---|",
     ]
     for results in found:
         bars = results["bars"]
         held = sum(bar["passed"] for bar in bars)
+        code = str(results["code"])[:SHOWN_DIGITS]
         anchor = re.sub(r"[^a-z0-9 -]", "", results["title"].lower()).replace(" ", "-")
         words = [
             f"[{results['title']}](#{anchor})",
-            f"{held} of {len(bars)}" if results["passed"] else f"**{held} of {len(bars)}**",
+            f"{held} of {len(bars)}" if 0 < held == len(bars) else f"**{held} of {len(bars)}**",
             "quick" if results["quick"] else "full",
             str(results["seed"]),
             str(results["data"]),
             f"{results['cell_seconds'] / 60:.1f}",
+            f"`{code}`" if results["code"] == code_digest() else f"`{code}`, **not this page's**",
         ]
         lines.append(markdown_row(words))
-    lines += [markdown_row([name, "**not run**", "-", "-", "-", "-"]) for name in missing]
+    lines += [markdown_row([name, "**not run**", "-", "-", "-", "-", "-"]) for name in missing]
+    lines += ["", f"Code: SHA-256 of all that makes results; this page was written by `{code_digest()}`."]
     return "\n".join(lines) + "\n"

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 PROCESSES = 2
+WORK_IDENTITY = "identity"
 KEY = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 
 
@@ -84,7 +85,8 @@ def run_experiment(
     """Run what is not there yet, conclude and write the folder.
 
     A cell counts as done where its arguments, seed, form, bars, code, library versions and all cells of
-    lower stages are those of before. ``results.json`` is taken away first: while it stands, it is the result.
+    lower stages are those of before, and its result is what was written. The work folder counts for one
+    such set of cells only. ``results.json`` is taken away first: while it stands, it is the result.
 
     Args:
         path: ``module:Class`` of the experiment; processes import it again.
@@ -122,11 +124,9 @@ def _run(
 ) -> Outcome:
     for place in (folder, folder / CELLS):
         remove_stale(place)
-    identities = _identities(cells, job)
-    results = _kept(folder, cells, identities, job)
-    if not results:
-        shutil.rmtree(job.work, ignore_errors=True)
-    job.work.mkdir(exist_ok=True)
+    common = _common(job)
+    identities = _identities(cells, common)
+    results = _kept(folder, cells, identities, work_stands=_claim_work(job.work, common))
     (folder / RESULTS).unlink(missing_ok=True)
     follower.began(experiment, len(cells), len(results))
     todo = [cell for cell in cells if cell.key not in results]
@@ -187,7 +187,7 @@ def _run_stage(
                 ready, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in sorted(ready, key=lambda one: one.exception() is not None):
                     cell = running.pop(future)
-                    entry = {**_result(future, cell, folder), "identity": identities[cell.key]}
+                    entry = _sealed(_result(future, cell, folder), identities[cell.key])
                     write_bytes_atomic(_place(folder, cell), canonical_json(entry, indent=1))
                     error_file(folder, cell.key).unlink(missing_ok=True)
                     done[cell.key] = entry
@@ -245,37 +245,68 @@ def work(path: str, cell: Cell, job: Job) -> dict[str, Any]:
     return {"result": plain, "seconds": round(time.perf_counter() - began, 2)}
 
 
-def _identities(cells: Sequence[Cell], job: Job) -> dict[str, str]:
-    """Return a digest of what each cell's result depends on, the code included.
+def _common(job: Job) -> dict[str, Any]:
+    """Return what every result of a job depends on, the code included."""
+    return {
+        "seed": job.seed,
+        "quick": job.quick,
+        "bars": _content(job.bars),
+        "versions": library_versions(),
+        "code": code_digest(),
+    }
+
+
+def _identities(cells: Sequence[Cell], common: Mapping[str, Any]) -> dict[str, str]:
+    """Return a digest of what each cell's result depends on.
 
     A cell may read what any cell of a lower stage left in the work folder, so those belong to it.
     """
-    common: dict[str, Any] = {"seed": job.seed, "quick": job.quick, "bars": _content(job.bars)}
-    common |= {"versions": library_versions(), "code": code_digest()}
     found: dict[str, str] = {}
     for cell in sorted(cells, key=lambda one: one.stage):
         before = [found[other.key] for other in cells if other.stage < cell.stage]
-        content = {**common, "arguments": cell.arguments, "before": before}
-        found[cell.key] = hashlib.sha256(canonical_json(content)).hexdigest()
+        found[cell.key] = _digest({**common, "arguments": cell.arguments, "before": before})
     return found
 
 
-def _content(bars: Path | None) -> list[list[Any]] | None:
-    """Return what tells one folder of bars from another without reading them: names, sizes, times."""
+def _content(bars: Path | None) -> dict[str, str] | None:
+    """Return what tells one folder of bars from another: the digest of every file."""
     if bars is None:
         return None
     files = sorted(path for path in bars.rglob("*") if path.is_file())
-    return [[str(p.relative_to(bars)), p.stat().st_size, p.stat().st_mtime_ns] for p in files]
+    found = {}
+    for path in files:
+        with path.open("rb") as file:
+            found[path.relative_to(bars).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(content)).hexdigest()
+
+
+def _claim_work(work: Path, common: dict[str, Any]) -> bool:
+    """Return whether the work folder holds what this job left; begin it anew where another filled it."""
+    mine, place = _digest(common), work / WORK_IDENTITY
+    try:
+        if place.read_text(encoding="utf-8") == mine:
+            return True
+    except (OSError, ValueError):
+        pass
+    if work.exists():
+        shutil.rmtree(work)
+    work.mkdir()
+    write_text_atomic(place, mine)
+    return False
 
 
 def _kept(
-    folder: Path, cells: Sequence[Cell], identities: Mapping[str, str], job: Job
+    folder: Path, cells: Sequence[Cell], identities: Mapping[str, str], *, work_stands: bool
 ) -> dict[str, dict[str, Any]]:
     """Return the results of before that still hold.
 
     None do where cells build on each other and the folder they share is gone.
     """
-    if len({cell.stage for cell in cells}) > 1 and not job.work.is_dir():
+    if not work_stands and len({cell.stage for cell in cells}) > 1:
         return {}
     kept = {}
     for cell in cells:
@@ -285,12 +316,20 @@ def _kept(
     return kept
 
 
+def _sealed(entry: dict[str, Any], identity: str) -> dict[str, Any]:
+    """Return what is kept of a cell, with the digest that tells an edited file from what was written."""
+    whole = {**entry, "identity": identity}
+    return {**whole, "sha256": _digest(whole)}
+
+
 def _entry(place: Path) -> dict[str, Any]:
-    """Return what a cell left; nothing where it left nothing or the file is damaged."""
+    """Return what a cell left; nothing where it left nothing or the file is not what was written."""
     try:
-        return dict(parse_json_object(place.read_bytes()))
+        entry = dict(parse_json_object(place.read_bytes()))
     except (OSError, ValueError):
         return {}
+    seal = entry.pop("sha256", None)
+    return entry if seal == _digest(entry) else {}
 
 
 def _place(folder: Path, cell: Cell) -> Path:

@@ -80,7 +80,9 @@ def print_bars(console: Console, outcome: Outcome) -> None:
 
 
 def print_list(console: Console, experiments: Sequence[Experiment]) -> None:
-    """Print the experiments there are."""
+    """Print the experiments there are, and how one is run."""
     for experiment in experiments:
         needs = ", real bars" if experiment.data == "real" else ""
         console.print(f"[bold]{experiment.name}[/]{needs}: {experiment.question}", soft_wrap=True)
+    ends = "[dim]stairways prove NAME --out DIR runs one, --all every one; --quick is the short form[/]"
+    console.print(ends, soft_wrap=True, highlight=False)

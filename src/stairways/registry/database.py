@@ -7,7 +7,7 @@ from dataclasses import asdict, fields, replace
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, Engine, RowMapping, func, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Select, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from stairways.errors import StorageError
@@ -170,23 +170,26 @@ class GateDatabase:
     def count_look(self, look: LookRecord) -> int:
         """Record a look at a range of test sessions, before it is taken.
 
-        The same look of a resumed run (same run, artifact, data and range) counts once.
+        The same artifact on the same range is one look, however often it is taken: a run that is repeated
+        to the same digest tells nothing that the first did not.
 
         Returns:
             How many looks this range, or any that overlaps it on the same data, has now had.
         """
         with writing(self._engine) as connection:
             _insert_new(connection, Look, asdict(look), _LOOK_KEY)
-            query = (
-                select(func.count())
-                .select_from(Look)
+            different = (
+                select(Look.artifact_digest, Look.first_date, Look.last_date)
                 .where(
                     Look.data_digest == look.data_digest,
                     Look.first_date <= look.last_date,
                     Look.last_date >= look.first_date,
                 )
+                .distinct()
             )
-            return int(connection.execute(query).scalar_one())
+            return int(
+                connection.execute(select(func.count()).select_from(different.subquery())).scalar_one()
+            )
 
     def looks(self, data_digest: str) -> tuple[LookRecord, ...]:
         """Return every look at some data, in the order they were taken."""
@@ -196,21 +199,37 @@ class GateDatabase:
             return tuple(LookRecord(**row) for row in connection.execute(query).mappings())
 
     def trial_count(self, data_digest: str) -> int:
-        """Return how many cycles were ever judged on some data, in all runs: what luck had to pick from."""
-        query = select(func.count()).select_from(CycleMetrics).join(Run).where(Run.data_digest == data_digest)
+        """Return how many different cycles were ever judged on some data: what luck had to pick from.
+
+        The same cycle of a run repeated with the same settings and gold, to the same Sharpe ratio, is one.
+        """
         with reading(self._engine) as connection:
-            return int(connection.execute(query).scalar_one())
+            return len(connection.execute(_trials(data_digest)).all())
 
     def trial_sharpes(self, data_digest: str) -> tuple[float, ...]:
         """Return the annual Sharpe ratios of those cycles, each on its select sessions; some have none."""
-        query = (
-            select(CycleMetrics.sharpe)
-            .join(Run)
-            .where(Run.data_digest == data_digest)
-            .order_by(Run.started_at, Run.run_id, CycleMetrics.cycle_id)
-        )
         with reading(self._engine) as connection:
-            return tuple(sharpe for sharpe in connection.execute(query).scalars() if sharpe is not None)
+            rows = connection.execute(_trials(data_digest)).all()
+        return tuple(row.sharpe for row in rows if row.sharpe is not None)
+
+
+def _trials(data_digest: str) -> Select[str, str | None, int, int, float | None]:
+    first = func.min(Run.started_at)
+    identity = (
+        Run.config_digest,
+        Run.gold_digest,
+        Run.seed,
+        CycleMetrics.cycle_id,
+        CycleMetrics.sharpe,
+    )
+    return (
+        select(*identity)
+        .select_from(CycleMetrics)
+        .join(Run)
+        .where(Run.data_digest == data_digest)
+        .group_by(*identity)
+        .order_by(first, *identity)
+    )
 
 
 def _insert(connection: Connection, model: type[Base]) -> sqlite.Insert | postgresql.Insert:

@@ -47,6 +47,7 @@ from stairways.tuning.run_folder import (
 )
 from stairways.tuning.seeds import Stream, stream
 from stairways.tuning.steer import Learner, algorithm_of, make_trainer, rehearsal_of
+from stairways.tuning.versions import code_digest, library_versions
 
 if TYPE_CHECKING:
     from stairways.config import Settings
@@ -282,13 +283,14 @@ class TuneRun:
         """Return the identity of the run that stands in the folder, if it is this one.
 
         Raises:
-            ConfigError: If it was started with other settings, another gold or other bars.
+            ConfigError: If it was started with other settings, another gold, other bars or other code.
+            StorageError: If what identifies it is damaged.
         """
         state = self.folder.read_json(RUN_FILE)
         if state.get("config_digest") != self.settings.digest:
             started = self.folder.read_json(CONFIG_FILE)
             changed = setting_differences(started, self.settings.as_record())
-            self._refuse_resume(f"the settings differ: {', '.join(changed[:3]) or 'config.json was changed'}")
+            self._refuse_resume(f"the settings differ: {', '.join(changed) or 'config.json was changed'}")
         for name, key, now in (
             ("gold", "gold_digest", self.gold.digest),
             ("the data", "data_digest", self._data_digest),
@@ -296,13 +298,22 @@ class TuneRun:
             before = str(state.get(key))
             if before != now:
                 self._refuse_resume(f"{name} has digest {now[:12]}, the run was started with {before[:12]}")
+        if state.get("code") != code_digest() or state.get("versions") != library_versions():
+            self._refuse_resume("the run was started by other code or other versions of its libraries")
+        missing = [name for name in ("run_id", "started_at", "database") if not state.get(name)]
+        if missing:
+            raise StorageError(
+                f"lacks {', '.join(missing)}",
+                where=str(self.folder.path / RUN_FILE),
+                remedy="start a new run",
+            )
         return state
 
     def _refuse_resume(self, what: str) -> NoReturn:
         raise ConfigError(
             what,
             where=str(self.folder.path),
-            remedy="resume with the same settings, gold and bars, or start a new run",
+            remedy="resume with the same settings, gold, bars and installation, or start a new run",
         )
 
     def _new_state(self, began: dt.datetime) -> dict[str, Any]:
@@ -313,6 +324,9 @@ class TuneRun:
             "config_digest": self.settings.digest,
             "gold_digest": self.gold.digest,
             "data_digest": self._data_digest,
+            "code": code_digest(),
+            "versions": library_versions(),
+            "gold": str(self.gold_folder.resolve()),
             "database": without_password(self.settings.call.database or default),
         }
 
@@ -445,8 +459,6 @@ class TuneRun:
         )
 
     def _history(self, bench: Bench, chosen: Best, started: WarmStart) -> dict[str, Any]:
-        from stairways.tuning.versions import library_versions
-
         return {
             "command": "tune",
             "run_id": self._state["run_id"],

@@ -191,8 +191,7 @@ class RunFolder:
         from safetensors.numpy import save
 
         tensors = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
-        content = {"sha256": hashlib.sha256(tensors).hexdigest(), "plain": plain}
-        text = json.dumps(content, allow_nan=False)
+        text = json.dumps({"sha256": _state_digest(tensors, plain), "plain": plain}, allow_nan=False)
         files = {"arrays.safetensors": tensors, "state.json": text.encode()}
         write_folder_atomic(self.path / CHECKPOINT_FOLDER, files, replace=True)
 
@@ -210,10 +209,18 @@ class RunFolder:
         try:
             tensors = (folder / "arrays.safetensors").read_bytes()
             content = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ArtifactError(f"can't be read ({error})", where=str(folder)) from error
-        if hashlib.sha256(tensors).hexdigest() != content["sha256"]:
+            digest, plain = content["sha256"], dict(content["plain"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(
-                "its arrays are not those it was written with", where=str(folder), remedy="start a new run"
+                f"can't be read ({error})", where=str(folder), remedy="start a new run"
+            ) from error
+        if _state_digest(tensors, plain) != digest:
+            raise ArtifactError(
+                "its content is not what it was written with", where=str(folder), remedy="start a new run"
             )
-        return load(tensors), content["plain"]
+        return load(tensors), plain
+
+
+def _state_digest(tensors: bytes, plain: dict[str, Any]) -> str:
+    words = json.dumps(plain, allow_nan=False, sort_keys=True).encode()
+    return hashlib.sha256(hashlib.sha256(tensors).digest() + words).hexdigest()
