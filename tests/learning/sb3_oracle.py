@@ -11,7 +11,7 @@ import torch
 from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3 import PPO
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from stairways.learning.network import PolicyNetwork, RecurrentState, States
@@ -52,7 +52,7 @@ def model_of(network: PolicyNetwork, n_envs: int, n_steps: int, **settings: Any)
         device="cpu",
         **settings,
     )
-    model.set_logger(configure(None, []))
+    model.set_logger(Logger(folder=None, output_formats=[]))
     ours = network.state_dict()
     model.policy.load_state_dict({theirs: ours[name] for name, theirs in names(spec).items()})
     return model

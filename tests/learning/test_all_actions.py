@@ -88,13 +88,33 @@ def test_without_a_discount_the_gradient_is_that_of_the_expected_reward(regime, 
     expected.backward()
     by_hand = {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
     network.zero_grad()
-    loss, found, _ = trainer.expected_loss(batch)
+    loss, found, _ = trainer.expected_loss(batch, 1)
     loss.backward()
     assert float(found.values[:, 0, 4].sum()) == pytest.approx(expected.item(), rel=1e-4)
     assert any(name.startswith("policy.") for name in by_hand)
     for name, gradient in by_hand.items():
-        found_here = -network.get_parameter(name).grad * float(batch.decided.sum())
+        found_here = -network.get_parameter(name).grad
         torch.testing.assert_close(found_here, gradient, rtol=2e-3, atol=2e-4)
+
+
+def test_a_step_taken_in_parts_is_the_step(monkeypatch):
+    market = noise_market(4, n_sessions=7)
+    after, reports = [], []
+    for sessions in (1, 3, 7):
+        monkeypatch.setattr("stairways.learning.all_actions.PART_SESSIONS", sessions)
+        trainer = trainer_of(network_of(mlp_spec(), 2, action_gain=30.0), market)
+        reports.append(trainer._step(np.arange(7), 1e-3))
+        after.append(
+            {name: p.grad.clone() for name, p in trainer.network.named_parameters() if p.grad is not None}
+        )
+    assert len({report.steps for report in reports}) == 1
+    for report in reports[1:]:
+        assert report.hold_rate_ratio == pytest.approx(reports[0].hold_rate_ratio, rel=1e-5)
+        assert report.mean_reward_bps == pytest.approx(reports[0].mean_reward_bps, rel=1e-4)
+        assert report.update.policy_loss == pytest.approx(reports[0].update.policy_loss, rel=1e-4)
+    for gradients in after[1:]:
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(gradient, after[0][name], rtol=1e-3, atol=1e-7)
 
 
 def test_what_is_expected_is_what_happens():
@@ -214,7 +234,7 @@ def test_every_market_and_rule_trains(case: str) -> None:
     assert len(reports) == len(market)
     assert all(np.isfinite(one.mean_reward_bps) for one in reports)
     if case == "long_only":
-        found = trainer.expected_loss(trainer.batch_of(np.arange(len(market))))[1]
+        found = trainer.expected_loss(trainer.batch_of(np.arange(len(market))), 1)[1]
         assert (found.occupancy[:, :, (leg_table(2) < 0).any(axis=1)] == 0.0).all()
 
 

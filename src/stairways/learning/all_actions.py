@@ -34,6 +34,9 @@ from stairways.trading.actions import hold_action, leg_table, order_table
 from stairways.trading.observation import ObservedMarket, position_columns
 from stairways.trading.rules import TradingRules
 
+PART_SESSIONS = 3
+"""Sessions whose gradient is taken at a time: what they need fits the cache, and the sum is the batch's."""
+
 
 class PathBatch(NamedTuple):
     """Some sessions, and what can be done in them.
@@ -49,6 +52,22 @@ class PathBatch(NamedTuple):
     observations: Tensor
     steps: PathSteps
     decided: NDArray[np.bool_]
+
+
+class Expected(NamedTuple):
+    """What a policy is expected to do in some sessions, summed over their decisions.
+
+    Attributes:
+        holds: Holds.
+        orders: Executed orders, forced closes included.
+        reward_bps: Rewards, bp of NAV.
+        from_open_bps: Discounted rewards of an account that starts each session flat.
+    """
+
+    holds: float
+    orders: float
+    reward_bps: float
+    from_open_bps: float
 
 
 class AllActionsTrainer:
@@ -145,7 +164,7 @@ class AllActionsTrainer:
         return reports
 
     def take_reward_shares(self) -> dict[str, float]:
-        """Return each term's share of the expected absolute reward in the last batch; none before one."""
+        """Return each term's share of the expected absolute reward in the last sessions; none before any."""
         if self._last is None:
             return {}
         terms = self._paths.expected_terms(*self._last)
@@ -194,72 +213,89 @@ class AllActionsTrainer:
         stays = self._orders == 0
         return tilted_log_probabilities(logits, Tilting(offsets[positions], stays[positions], self._form))
 
-    def expected_loss(self, batch: PathBatch) -> tuple[Tensor, PathValues, NDArray[np.float32]]:
-        """Return the loss of a batch, its values and its probabilities.
+    def expected_loss(
+        self, batch: PathBatch, n_decisions: int
+    ) -> tuple[Tensor, PathValues, NDArray[np.float32]]:
+        """Return the loss of some sessions, their values and their probabilities.
 
         The gradient of -sum occupancy x pi x advantage is that of the expected discounted reward, without the
         discount of the occupancy (as is usual; with gamma = 1 it is exact).
+
+        Args:
+            batch: The sessions.
+            n_decisions: What the sum is divided by: the decisions of all sessions of the gradient step.
         """
         shape = batch.steps.rewards.shape
         positions = torch.arange(shape[2]).expand(shape[:3]).reshape(-1)
-        log_probabilities = self.log_probabilities(batch.observations.flatten(0, 2), positions)
-        chances = log_probabilities.exp()
+        chances = self.log_probabilities(batch.observations.flatten(0, 2), positions).exp()
         probabilities = chances.detach().numpy().reshape(shape)
         found = path_values(batch.steps, probabilities, self.config.gamma)
         weights = torch.from_numpy(found.occupancy[..., None] * found.advantages).reshape(chances.shape)
-        return -(weights * chances).sum() / float(batch.decided.sum()), found, probabilities
+        return -(weights * chances).sum() / n_decisions, found, probabilities
 
     def _step(self, sessions: NDArray[np.int64], learning_rate: float) -> RolloutReport:
-        batch = self.batch_of(sessions)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
-        loss, found, probabilities = self.expected_loss(batch)
-        if not np.isfinite(loss.item()):
-            raise TrainingError("a loss is not finite", remedy="lower tune.all_actions.learning_rate")
-        visited = self._visited(batch, found)
-        with torch.no_grad():
-            before = self.log_probabilities(*visited)
         self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        n_decisions = int((self.market.n_bars[sessions] - 1).sum())
+        expected, visited, scores = [], [], []
+        for first in range(0, len(sessions), PART_SESSIONS):
+            batch = self.batch_of(sessions[first : first + PART_SESSIONS])
+            loss, found, probabilities = self.expected_loss(batch, n_decisions)
+            if not np.isfinite(loss.item()):
+                raise TrainingError("a loss is not finite", remedy="lower tune.all_actions.learning_rate")
+            torch.autograd.backward(loss)
+            expected.append(self._expected(batch, found, probabilities))
+            visited.append(self._visited(batch, found, probabilities))
+            scores.append(self.market.score[batch.sessions][:, : batch.decided.shape[1]][batch.decided])
         self._optimizer.step()
+        total = Expected(*np.sum(expected, axis=0).tolist())
+        observations, positions, before = (torch.cat(parts) for parts in zip(*visited, strict=True))
         with torch.no_grad():
-            after = self.log_probabilities(*visited)
-        from_open = found.values[:, 0, self._hold].sum() / float(batch.decided.sum())
+            after = self.log_probabilities(observations, positions)
         update = UpdateReport(
-            policy_loss=-float(from_open),
+            policy_loss=-total.from_open_bps / n_decisions,
             value_loss=None,
-            entropy=float(-(before.exp() * before).sum(-1).mean()),
-            approximate_kl=float((before.exp() * (before - after)).sum(-1).mean()),
+            entropy=float(-torch.special.xlogy(before, before).sum(-1).mean()),
+            approximate_kl=float((torch.special.xlogy(before, before) - before * after).sum(-1).mean()),
             clipped_share=None,
             learning_rate=learning_rate,
         )
-        return self._report(batch, found, probabilities, update)
+        return self._report(total, n_decisions, np.concatenate(scores), update)
 
-    def _visited(self, batch: PathBatch, found: PathValues) -> tuple[Tensor, Tensor]:
-        """Draw a position of each decision from its occupancy: observations and positions."""
+    def _expected(self, batch: PathBatch, found: PathValues, probabilities: NDArray[np.float32]) -> Expected:
+        weights = found.occupancy[..., None] * probabilities
+        self._last = (batch.sessions, weights)
+        return Expected(
+            holds=float(weights[..., self._hold].sum()),
+            orders=float((weights * batch.steps.orders).sum()),
+            reward_bps=float((weights * batch.steps.rewards).sum()),
+            from_open_bps=float(found.values[:, 0, self._hold].sum()),
+        )
+
+    def _visited(
+        self, batch: PathBatch, found: PathValues, probabilities: NDArray[np.float32]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw a position of each decision from its occupancy: observations, positions, probabilities."""
         occupancy = torch.from_numpy(found.occupancy[batch.decided])
         positions = torch.multinomial(occupancy, 1, generator=self._order)[:, 0]
-        observations = batch.observations[torch.from_numpy(batch.decided)]
-        return observations[torch.arange(len(positions)), positions], positions
+        decided, rows = torch.from_numpy(batch.decided), torch.arange(len(positions))
+        chances = torch.from_numpy(probabilities[batch.decided])
+        return batch.observations[decided][rows, positions], positions, chances[rows, positions]
 
     def _report(
-        self, batch: PathBatch, found: PathValues, probabilities: NDArray[np.float32], update: UpdateReport
+        self, total: Expected, n_decisions: int, scores: NDArray[np.float32], update: UpdateReport
     ) -> RolloutReport:
-        weights = found.occupancy[..., None] * probabilities
-        decisions = int(batch.decided.sum())
-        full = self.market.full_session_decisions
-        hold_rate = float(weights[..., self._hold].sum() / decisions)
-        trades = float((weights * batch.steps.orders).sum() / decisions * full)
-        scores = self.market.score[batch.sessions][:, : batch.decided.shape[1]][batch.decided]
+        hold_rate = total.holds / n_decisions
+        trades = total.orders / n_decisions * self.market.full_session_decisions
         in_force = self.multipliers
         self._steer(target_hold_rate(self._points, float(scores.mean())) - hold_rate, trades)
-        self._last = (batch.sessions, weights)
-        self.steps += decisions
+        self.steps += n_decisions
         return RolloutReport(
             steps=self.steps,
             hold_rate_ratio=hold_rate,
             trades_per_session=trades,
-            mean_reward_bps=float((weights * batch.steps.rewards).sum() / decisions),
+            mean_reward_bps=total.reward_bps / n_decisions,
             hold_bonus_bps=0.0,
             multipliers=in_force,
             mean_abs_score=float(np.abs(scores).mean()),
