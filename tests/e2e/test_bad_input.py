@@ -431,7 +431,7 @@ class TestPlaces:
         assert ended.status == 2
         assert Path(name).parts[0] in ended.complaint
 
-    @pytest.mark.parametrize("name", ["run_id", "started_at", "database"])
+    @pytest.mark.parametrize("name", ["run_id", "started_at"])
     def test_resumed_with_half_an_identity(self, market, tuned, refused, tmp_path, name):
         place = tmp_path / "run"
         shutil.copytree(tuned, place)

@@ -130,6 +130,15 @@ class TestKilled:
         assert cli(*five_cycles(tmp_path, *more)).status == 1
         assert result_of(tmp_path) == unbroken
 
+    def test_a_moved_run_goes_on_with_the_database_beside_it(self, cli, five_cycles, unbroken, tmp_path):
+        (tmp_path / "first").mkdir()
+        process = start(command_that_dies, five_cycles(tmp_path / "first"), str(tmp_path / "log"), MOMENTS[0])
+        assert finish(process) == -signal.SIGKILL
+        (tmp_path / "first").rename(tmp_path / "second")
+        assert cli(*five_cycles(tmp_path / "second", "--resume")).status == 1
+        assert result_of(tmp_path / "second") == unbroken
+        assert not (tmp_path / "first").exists()
+
     def test_resuming_a_finished_run_changes_nothing(self, cli, five_cycles, unbroken, tmp_path):
         assert cli(*five_cycles(tmp_path)).status == 1
         assert cli(*five_cycles(tmp_path, "--resume")).status == 1

@@ -137,7 +137,7 @@ class TuneRun:
         run = self._run_record()
         self.folder.make_parent()
         # What can be refused is asked before the run folder stands.
-        with GateDatabase.open(self.settings.call.database or self._state["database"]) as database:
+        with GateDatabase.open(self._database_url) as database:
             if not self.resume:
                 self.folder.begin(self.settings.as_record(), self._state)
             with self.folder.held():
@@ -300,7 +300,7 @@ class TuneRun:
                 self._refuse_resume(f"{name} has digest {now[:12]}, the run was started with {before[:12]}")
         if state.get("code") != code_digest() or state.get("versions") != library_versions():
             self._refuse_resume("the run was started by other code or other versions of its libraries")
-        missing = [name for name in ("run_id", "started_at", "database") if not state.get(name)]
+        missing = [name for name in ("run_id", "started_at") if not state.get(name)]
         if missing:
             raise StorageError(
                 f"lacks {', '.join(missing)}",
@@ -317,7 +317,7 @@ class TuneRun:
         )
 
     def _new_state(self, began: dt.datetime) -> dict[str, Any]:
-        default = sqlite_url(self.folder.path.resolve().parent / DATABASE_FILE)
+        named = self.settings.call.database
         return {
             "run_id": uuid.uuid4().hex[:16],
             "started_at": began.isoformat(),
@@ -327,8 +327,14 @@ class TuneRun:
             "code": code_digest(),
             "versions": library_versions(),
             "gold": str(self.gold_folder.resolve()),
-            "database": without_password(self.settings.call.database or default),
+            "database": None if named is None else without_password(named),
         }
+
+    @property
+    def _database_url(self) -> str:
+        """The database that was named, now or when the run was started; gate.db beside the folder if none."""
+        beside = sqlite_url(self.folder.path.resolve().parent / DATABASE_FILE)
+        return str(self.settings.call.database or self._state.get("database") or beside)
 
     def _announce(self) -> None:
         run_id = self._state["run_id"]
@@ -522,7 +528,7 @@ class TuneRun:
                 "resumed": self.resume,
                 "warm_start_max_probability_difference": started.max_probability_difference,
                 "config_digest": self.settings.digest,
-                "database": self._state["database"],
+                "database": without_password(self._database_url),
                 "looks": judgement.looks,
                 "look_key": judgement.look_key,
             },
