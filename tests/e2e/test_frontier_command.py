@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from workbench import json_of, listing
 
 from stairways.cli.main import run
+from stairways.registry.artifact import read_artifact, write_artifact
+from stairways.tuning import versions
+from stairways.tuning.run_folder import RunFolder
 
 FILES = {"frontier.json", "frontier.csv", "frontier.png", "frontier.svg", "plan.json"}
 
@@ -98,7 +102,7 @@ class TestTuned:
         rows = [row for row in json_of(out / "frontier.json")["rows"] if row["arm"] == "tuned"]
         assert [row["set_point"] for row in rows] == [8.0, 16.5]
         for row in rows:
-            summary = json_of(out / "tuned" / f"{row['set_point']:g}" / "summary.json")
+            summary = json_of(out / "tuned" / str(row["set_point"]) / "summary.json")
             candidate = summary["candidate"]
             assert row["net_bps"] == candidate["mean_net_bps"]
             assert row["trades_per_session"] == candidate["trades_per_session"]
@@ -113,21 +117,71 @@ class TestTuned:
         # as if it had been killed in the middle of the second tuning
         (again / "tuned" / "16.5" / "summary.json").unlink()
         shutil.rmtree(again / "tuned" / "16.5" / "artifact")
-        kept = listing(again / "tuned" / "8")
+        kept = listing(again / "tuned" / "8.0")
         words = [str(again) if word == str(out) else word for word in words]
         assert cli(*words).status == 0
         assert (again / "frontier.json").read_bytes() == (out / "frontier.json").read_bytes()
-        assert listing(again / "tuned" / "8") == kept
+        assert listing(again / "tuned" / "8.0") == kept
+
+    @pytest.fixture
+    def copied(self, folder, tmp_path):
+        """A copy of the finished frontier, and the words that go on in it."""
+        out, words = folder
+        again = tmp_path / "out"
+        shutil.copytree(out, again)
+        return again, [str(again) if word == str(out) else word for word in words]
+
+    def test_another_artifact_at_a_finished_point_is_refused(self, copied, cli):
+        out, words = copied
+        place = out / "tuned" / "8.0" / "artifact"
+        standing = read_artifact(place)
+        weights = {name: value * 2 for name, value in standing.artifact.weights.items()}
+        other = replace(standing.artifact, weights=weights)
+        write_artifact(place, other, standing.record, replace=True)
+        told = f"{place}: holds the artifact {other.digest[:12]}, the tuning made {standing.digest[:12]}"
+        assert cli(*words).complaint == f"{told}; choose another --out"
+
+    @pytest.mark.parametrize(
+        ("changed", "words"),
+        [
+            ("{", "is damaged"),
+            ({"result": {"artifact": "0" * 64}}, "was changed after it was written"),
+            ({"identity": {}}, "was changed after it was written"),
+        ],
+    )
+    def test_a_damaged_seal_is_refused(self, copied, cli, changed, words):
+        out, command = copied
+        seal = out / "tuned" / "8.0.json"
+        seal.write_text(changed if changed == "{" else json.dumps(json_of(seal) | changed))
+        assert f"{seal}: {words}" in cli(*command).complaint
+
+    def test_a_seal_of_another_point_is_refused(self, copied, cli):
+        out, words = copied
+        shutil.copy(out / "tuned" / "16.5.json", out / "tuned" / "8.0.json")
+        assert "was made with something else: set_point 8.0, before 16.5" in cli(*words).complaint
+
+    def test_points_that_lie_close_have_folders_of_their_own(self, cli, arguments, market, tmp_path):
+        more = ["--tuned", "--tune", market.ranges["tune"], "--cycles", "1"]
+        assert cli(*arguments(*more, points="8,8.0000001")).status == 0
+        tuned = tmp_path / "out" / "tuned"
+        assert {path.name for path in tuned.iterdir() if path.is_dir()} == {"8.0", "8.0000001"}
+        for name in ("8.0", "8.0000001"):
+            points = json_of(tuned / name / "summary.json")["control"]["points"]
+            assert points["trades_per_session"] == float(name)
 
     def test_the_looks_are_counted(self, folder):
         out, _ = folder
-        looks = [json_of(out / "tuned" / name / "summary.json")["run"]["looks"] for name in ("8", "16.5")]
+        looks = [json_of(out / "tuned" / name / "summary.json")["run"]["looks"] for name in ("8.0", "16.5")]
         assert looks == [1, 2]
 
     def test_cycles_are_bounded(self, cli, arguments, market, tmp_path):
         more = ["--tuned", "--tune", market.ranges["tune"], "--cycles", "1"]
         assert cli(*arguments(*more, points="8,9")).status == 0
-        assert len(json_of(tmp_path / "out" / "tuned" / "8" / "summary.json")["cycles"]) == 1
+        assert len(json_of(tmp_path / "out" / "tuned" / "8.0" / "summary.json")["cycles"]) == 1
+
+
+def _numpy():
+    return {"versions": versions.library_versions() | {"numpy": "0.1"}}
 
 
 class TestRefusals:
@@ -166,8 +220,44 @@ class TestRefusals:
     def test_a_folder_of_another_frontier(self, cli, arguments, tmp_path):
         assert cli(*arguments()).status == 0
         before = listing(tmp_path / "out")
-        assert "holds a frontier of other settings, points" in cli(*arguments(points="2,13")).complaint
+        ended = cli(*arguments(points="2,13"))
+        assert "holds another frontier: points [2.0, 13.0], before [2.0, 12.0]; choose" in ended.complaint
+        assert "settings.seed 8, before 7" in cli(*arguments("--seed", "8")).complaint
         assert listing(tmp_path / "out") == before
+
+    def test_a_folder_of_other_code_or_libraries(self, cli, arguments, tmp_path, monkeypatch):
+        assert cli(*arguments()).status == 0
+        before = listing(tmp_path / "out")
+        for change, words in (
+            ({"code": "0" * 64}, "code 000000000000, before "),
+            (_numpy(), "versions.numpy 0.1"),
+        ):
+            made = versions.made_with() | change
+            monkeypatch.setattr("stairways.tuning.frontier.made_with", lambda made=made: made)
+            assert f"holds another frontier: {words}" in cli(*arguments()).complaint
+        assert listing(tmp_path / "out") == before
+
+    @pytest.mark.parametrize("content", ["", "{", "[]", '{"a": NaN}', "\x80"])
+    def test_a_damaged_plan(self, cli, arguments, tmp_path, content):
+        assert cli(*arguments()).status == 0
+        place = tmp_path / "out" / "plan.json"
+        place.write_bytes(content.encode("latin-1"))
+        assert f"{place}: is damaged" in cli(*arguments()).complaint
+        assert "choose another --out" in cli(*arguments()).complaint
+
+    def test_what_a_killed_writer_left_does_not_stand_in_the_way(self, cli, arguments, tmp_path):
+        out = tmp_path / "out"
+        out.mkdir()
+        (out / ".plan.json.0123456789abcdef.tmp").write_text("{")
+        assert cli(*arguments()).status == 0
+        (out / ".frontier.json.0123456789abcdef.tmp").write_text("{")
+        assert cli(*arguments()).status == 0
+        assert {path.name for path in out.iterdir()} == FILES
+
+    def test_another_process_in_the_folder(self, cli, arguments, tmp_path):
+        assert cli(*arguments()).status == 0
+        with RunFolder(tmp_path / "out").held():
+            assert "another process works on this run" in cli(*arguments()).complaint
 
     def test_a_folder_of_something_else(self, cli, arguments, tmp_path):
         (tmp_path / "out").mkdir()

@@ -12,7 +12,9 @@ import pytest
 from stairways.errors import StorageError
 from stairways.registry import files
 from stairways.registry.files import (
+    holds_only_leftovers,
     read_folder,
+    read_json_object,
     remove_stale,
     replace_folder,
     restore_folder,
@@ -356,3 +358,34 @@ def test_kill_at_any_system_call_leaves_old_or_new(tmp_path, mode):
         [sys.executable, "-c", KILLER, str(tmp_path), mode], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "only"),
+    [
+        ([], True),
+        ([".plan.json.0123456789abcdef.tmp", ".plan.json.00.tmp"], True),
+        ([".plan.json.0123456789abcdef.tmp", "letter"], False),
+        ([".letter.0123456789abcdef.tmp"], False),
+        ([".planXjson.0123456789abcdef.tmp"], False),
+        (["plan.json"], False),
+    ],
+)
+def test_leftovers_of_one_file_are_told_from_anything_else(tmp_path, names, only):
+    for name in names:
+        (tmp_path / name).write_text("{")
+    assert holds_only_leftovers(tmp_path, "plan.json") is only
+
+
+def test_an_object_is_read_and_a_damaged_one_is_one_line(tmp_path):
+    place = tmp_path / "plan.json"
+    place.write_text('{"a": [1, 2.5]}')
+    assert read_json_object(place, remedy="go") == {"a": [1, 2.5]}
+    for content in (b"", b"{", b"[]", b"\x80", b'{"a": 1, "a": 2}'):
+        place.write_bytes(content)
+        with pytest.raises(StorageError) as raised:
+            read_json_object(place, remedy="take it away")
+        assert raised.value.line().startswith(f"{place}: is damaged (")
+        assert raised.value.line().endswith("; take it away")
+    with pytest.raises(StorageError, match="No such file"):
+        read_json_object(tmp_path / "none", remedy="go")

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from stairways.errors import ArtifactError, StorageError
-from stairways.tuning.run_folder import RunFolder, RunLog, Silent
+from stairways.tuning.run_folder import (
+    RunFolder,
+    RunLog,
+    Silent,
+    differences,
+    read_sealed,
+    write_sealed,
+)
 
 NOON = dt.datetime(2026, 1, 2, 12, 0, 0, 123_456, tzinfo=dt.UTC)
 
@@ -89,6 +96,13 @@ class TestCheckpoint:
         with pytest.raises(ArtifactError, match="start a new run"):
             begun.read_checkpoint()
 
+    @pytest.mark.parametrize("content", ["{}", "[]", '{"sha256": ""}'])
+    def test_a_state_of_something_else_is_refused(self, begun, content):
+        begun.write_checkpoint({"a": np.zeros(3)}, {"cycle": 1})
+        (begun.path / "checkpoint" / "state.json").write_text(content)
+        with pytest.raises(ArtifactError, match="can't be read .*; start a new run"):
+            begun.read_checkpoint()
+
 
 class TestLog:
     def test_one_line_per_event(self, tmp_path):
@@ -121,3 +135,49 @@ def test_two_processes_can_not_hold_one_run(tmp_path):
         pass
     with folder.held():
         pass
+
+
+class TestDifferences:
+    def test_places_values_and_digests_in_brief(self):
+        before = {"a": {"b": 1, "c": 2}, "code": "0" * 64, "same": [1], "text": "x" * 99}
+        now = {"a": {"b": 1, "c": 3}, "code": "f" * 64, "same": [1], "text": "y"}
+        told = f"a.c 3, before 2; code {'f' * 12}, before {'0' * 12}; text y, before {'x' * 60}..."
+        assert differences(before, now) == told
+
+    def test_what_is_new_what_is_gone_and_nothing(self):
+        assert differences({"a": 1}, {"b": 2}) == "a None, before 1; b 2, before None"
+        assert differences({"a": 1}, {"a": 1}) == ""
+
+    def test_three_are_enough(self):
+        assert differences({}, dict.fromkeys("abcd", 1)).count("before") == 3
+
+
+class TestSealed:
+    def test_what_is_written_is_read(self, tmp_path):
+        place = tmp_path / "window.json"
+        identity, result = (
+            {"dates": ("a", "b"), "seed": 1},
+            {"net": [1.0, -0.1, 1e-300], "n": 3, "none": None},
+        )
+        assert write_sealed(place, identity, result) == result
+        assert read_sealed(place, identity, remedy="go") == result
+
+    def test_something_else_is_refused(self, tmp_path):
+        place = tmp_path / "window.json"
+        write_sealed(place, {"seed": 1}, {"net": 1.0})
+        with pytest.raises(StorageError) as raised:
+            read_sealed(place, {"seed": 2}, remedy="take it away")
+        assert raised.value.line() == f"{place}: was made with something else: seed 2, before 1; take it away"
+
+    @pytest.mark.parametrize(
+        ("old", "new"), [("1.5", "2.5"), ('"seed": 1', '"seed": 2'), ('"net"', '"met"'), ('"result"', '"r"')]
+    )
+    def test_a_changed_one_is_refused(self, tmp_path, old, new):
+        place = tmp_path / "window.json"
+        write_sealed(place, {"seed": 1}, {"net": 1.5})
+        text = place.read_text()
+        assert old in text
+        place.write_text(text.replace(old, new))
+        for seed in (1, 2):
+            with pytest.raises(StorageError, match="was changed after it was written"):
+                read_sealed(place, {"seed": seed}, remedy="go")

@@ -49,3 +49,8 @@ def test_a_file_that_moved_counts(package):
     before = digest()
     (package / "errors.py").rename(package / "mistakes.py")
     assert digest() != before
+
+
+def test_a_result_depends_on_code_and_libraries():
+    made = versions.made_with()
+    assert made == {"code": versions.code_digest(), "versions": versions.library_versions()}

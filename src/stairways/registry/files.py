@@ -11,6 +11,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stairways.errors import StorageError
+from stairways.registry.canonical import JsonObject, parse_json_object
 
 _TEMPORARY_SUFFIX = ".tmp"
 _ASIDE_SUFFIX = ".aside"
@@ -161,6 +163,36 @@ def remove_stale(folder: Path) -> tuple[Path, ...]:
         for path in stale:
             _remove(path)
         return stale
+
+
+def holds_only_leftovers(folder: Path, name: str) -> bool:
+    """Tell whether a folder is empty but for what killed writers of one of its files left.
+
+    Args:
+        folder: A folder that is there.
+        name: Name of the file; temporary entries of others don't count as its leftovers.
+    """
+    leftover = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]+{re.escape(_TEMPORARY_SUFFIX)}")
+    with _as_storage_error(folder):
+        return all(leftover.fullmatch(path.name) for path in folder.iterdir())
+
+
+def read_json_object(path: Path, *, remedy: str) -> JsonObject:
+    """Read a file that holds one JSON object.
+
+    Args:
+        path: The file.
+        remedy: What a user can do where it is damaged.
+
+    Raises:
+        StorageError: If it can't be read, or its bytes are no JSON object.
+    """
+    with _as_storage_error(path):
+        content = path.read_bytes()
+    try:
+        return parse_json_object(content)
+    except ValueError as error:
+        raise StorageError(f"is damaged ({error})", where=str(path), remedy=remedy) from error
 
 
 def read_folder(place: Path, names: Sequence[str], *, max_file_bytes: int) -> FolderSnapshot:

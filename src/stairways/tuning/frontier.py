@@ -18,7 +18,13 @@ from stairways.control.actuators import TiltActuator
 from stairways.errors import ConfigError, RangeError, StorageError
 from stairways.market.samples import sample_spec
 from stairways.registry.canonical import canonical_json, parse_json_object
-from stairways.registry.files import write_bytes_atomic, write_text_atomic
+from stairways.registry.files import (
+    holds_only_leftovers,
+    read_json_object,
+    remove_stale,
+    write_bytes_atomic,
+    write_text_atomic,
+)
 from stairways.trading.observation import observe
 from stairways.tuning.contest import Arena, Entrant, scripted_baselines
 from stairways.tuning.evaluate import CALIBRATION_SESSIONS, LEAST_CALIBRATION_SESSIONS
@@ -36,10 +42,20 @@ from stairways.tuning.frontier_rows import (
 from stairways.tuning.market_access import open_for
 from stairways.tuning.packing import Packed, refuse_seen, unpack, unpack_for
 from stairways.tuning.ranges import PLANTED_FAMILY, SAMPLE_RANGES, span_of, split_tune
-from stairways.tuning.run_folder import ARTIFACT_FOLDER, RUN_FILE, SUMMARY_FILE, Clock, RunFolder, Watcher
+from stairways.tuning.run_folder import (
+    ARTIFACT_FOLDER,
+    RUN_FILE,
+    SUMMARY_FILE,
+    Clock,
+    RunFolder,
+    Watcher,
+    differences,
+    read_sealed,
+    write_sealed,
+)
 from stairways.tuning.seeds import Stream, key, stream
 from stairways.tuning.seen import seen_sessions
-from stairways.tuning.versions import library_versions
+from stairways.tuning.versions import library_versions, made_with
 
 if TYPE_CHECKING:
     from stairways.evaluation.replay import Replay
@@ -49,6 +65,7 @@ POINTS = (0.0, 2.0, 5.0, 8.0, 12.0, 16.5, 20.0, 25.0, 30.0)
 MOST_POINTS, HIGHEST_POINT = 40, 400.0
 PLAN_FILE, RECORD_FILE, TABLE_FILE, PICTURE = "plan.json", "frontier.json", "frontier.csv", "frontier"
 TUNED_FOLDER = "tuned"
+_ANOTHER_OUT = "choose another --out"
 
 
 @dataclass(frozen=True)
@@ -113,6 +130,11 @@ class Frontier:
         """Measure every point and write the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with RunFolder(self.folder).held():
+            # another process may have filled it between the first look and the lock
+            _check_folder(self.folder, self.plan)
+            for place in (self.folder, self.folder / TUNED_FOLDER):
+                if place.is_dir():
+                    remove_stale(place)
             write_bytes_atomic(self.folder / PLAN_FILE, canonical_json(self.plan, indent=1))
             rows = self._rows()
             record = self._record(rows)
@@ -161,20 +183,36 @@ class Frontier:
         )
 
     def _tuned(self, point: float, tuning: DateRange) -> Packed:
-        """Return the policy tuned at a set point; a run that stands already is taken or gone on with."""
+        """Return the policy tuned at a set point; a run that stands already is taken or gone on with.
+
+        Raises:
+            StorageError: If a point that was finished is not what it was.
+        """
         from stairways.tuning.run import TuneRun
 
-        place = self.folder / TUNED_FOLDER / f"{point:g}"
+        # the name tells any two points apart
+        place = self.folder / TUNED_FOLDER / repr(point)
+        seal = place.with_name(f"{place.name}.json")
         settings = settings_at(self.settings, point, tuning)
-        if not (place / SUMMARY_FILE).exists():
-            self.folder.joinpath(TUNED_FOLDER).mkdir(exist_ok=True)
-            self.watcher.stage(f"tuning at {point:g} trades", 0)
-            resume = (place / RUN_FILE).exists()
-            run = TuneRun(
-                settings, self.artifact, place, clock=self.clock, watcher=self.watcher, resume=resume
-            )
-            run.run()
-        return unpack(place / ARTIFACT_FOLDER)
+        identity = {"plan": self.plan["digest"], "set_point": point, "settings": settings.digest}
+        if seal.exists() and (place / SUMMARY_FILE).exists():
+            made = read_sealed(seal, identity, remedy=_ANOTHER_OUT)
+            packed = unpack(place / ARTIFACT_FOLDER)
+            if packed.digest != made["artifact"]:
+                raise StorageError(
+                    f"holds the artifact {packed.digest[:12]}, the tuning made {str(made['artifact'])[:12]}",
+                    where=str(place / ARTIFACT_FOLDER),
+                    remedy=_ANOTHER_OUT,
+                )
+            return packed
+        self.folder.joinpath(TUNED_FOLDER).mkdir(exist_ok=True)
+        self.watcher.stage(f"tuning at {point:g} trades", 0)
+        resume = (place / RUN_FILE).exists()
+        run = TuneRun(settings, self.artifact, place, clock=self.clock, watcher=self.watcher, resume=resume)
+        run.run()
+        packed = unpack(place / ARTIFACT_FOLDER)
+        write_sealed(seal, identity, {"artifact": packed.digest})
+        return packed
 
     def _tuning_range(self, sessions: DateRange) -> DateRange:
         """Return the sessions to tune on, all of them before those that judge."""
@@ -206,15 +244,17 @@ class Frontier:
         return given
 
     def _plan(self) -> dict[str, Any]:
-        """Return what makes the result; a folder of another plan is refused."""
+        """Return what makes the result, code and library versions included."""
         content = {
-            "settings": self.settings.digest,
+            **made_with(),
+            "settings": self.settings.as_record(),
             "points": list(self.points),
             "tuning": None if self.tuning is None else str(self.tuning),
             "artifact": self.packed.digest,
             "data": self.dataset.sessions.digest,
         }
-        return {**content, "digest": hashlib.sha256(canonical_json(content)).hexdigest()}
+        plain = canonical_json(content)
+        return {**parse_json_object(plain), "digest": hashlib.sha256(plain).hexdigest()}
 
     def _record(self, rows: list[Row]) -> dict[str, Any]:
         dates = self.dataset.sessions.dates
@@ -365,17 +405,17 @@ def _is_the_sample(settings: Settings) -> bool:
 
 
 def _check_folder(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Refuse a folder that holds anything but this very frontier, or what a kill left of its first write.
+
+    Raises:
+        StorageError: If it does; what differs is named.
+    """
     place = folder / PLAN_FILE
     if place.is_file():
-        try:
-            standing = parse_json_object(place.read_bytes()).get("digest")
-        except ValueError:
-            standing = None
-        if standing != plan["digest"]:
-            raise StorageError(
-                "holds a frontier of other settings, points, policy or bars",
-                where=str(folder),
-                remedy="choose another --out",
-            )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StorageError("is not an empty folder", where=str(folder), remedy="choose another --out")
+        standing = read_json_object(place, remedy=_ANOTHER_OUT)
+        # the digest follows from the rest, and says nothing to a person
+        found = differences({**standing, "digest": plan["digest"]}, plan)
+        if found:
+            raise StorageError(f"holds another frontier: {found}", where=str(folder), remedy=_ANOTHER_OUT)
+    elif folder.exists() and (not folder.is_dir() or not holds_only_leftovers(folder, PLAN_FILE)):
+        raise StorageError("is not an empty folder", where=str(folder), remedy=_ANOTHER_OUT)

@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stairways.errors import ArtifactError, StorageError
-from stairways.registry.files import remove_stale, storage_error, write_folder_atomic, write_text_atomic
+from stairways.registry.canonical import canonical_json, parse_json_object
+from stairways.registry.files import (
+    read_json_object,
+    remove_stale,
+    storage_error,
+    write_bytes_atomic,
+    write_folder_atomic,
+    write_text_atomic,
+)
+from stairways.registry.manifest import is_digest
 
 if TYPE_CHECKING:
     from stairways.learning.reports import RolloutReport
@@ -32,6 +41,9 @@ ARTIFACT_FOLDER = "artifact"
 GOLD_FOLDER = "gold"
 CHECKPOINT_FOLDER = "checkpoint"
 DATABASE_FILE = "gate.db"
+
+LONGEST_SHOWN, MOST_SHOWN = 60, 3
+"""Characters of a value, and differences between two identities, that a message shows."""
 
 Clock = Callable[[], dt.datetime]
 
@@ -98,6 +110,77 @@ def _shown(value: Any) -> str:
         return f"{value:.6g}"
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if any(c.isspace() for c in text) or text == "" else text
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return the first places in which two identities differ, as ``place now, before that``; or nothing.
+
+    Args:
+        before: What a folder was made with, JSON.
+        now: What is asked for, JSON.
+    """
+    return "; ".join(_different(before, now, "")[:MOST_SHOWN])
+
+
+def _different(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> list[str]:
+    found: list[str] = []
+    for name in sorted(before.keys() | now.keys()):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _different(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found.append(f"{prefix}{name} {_brief(new)}, before {_brief(old)}")
+    return found
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    if is_digest(value):
+        return text[:12]
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def write_sealed(path: Path, identity: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a result with the identity of what made it and a SHA-256 of both.
+
+    Args:
+        path: Where it shall stand; its folder must exist.
+        identity: Everything that the result depends on, JSON.
+        result: The result, JSON.
+
+    Returns:
+        The result as :func:`read_sealed` gives it back.
+
+    Raises:
+        StorageError: If it can't be written.
+    """
+    content = canonical_json({"identity": dict(identity), "result": dict(result)})
+    sealed = parse_json_object(content) | {"sha256": hashlib.sha256(content).hexdigest()}
+    write_bytes_atomic(path, canonical_json(sealed, indent=1))
+    return dict(sealed["result"])
+
+
+def read_sealed(path: Path, identity: Mapping[str, Any], *, remedy: str) -> dict[str, Any]:
+    """Read a result that must be whole, and made by what is asked for now.
+
+    Args:
+        path: Where :func:`write_sealed` wrote it.
+        identity: Everything that the result depends on, JSON.
+        remedy: What a user can do where it is not.
+
+    Raises:
+        StorageError: If it is damaged, was changed after it was written, or was made with something else.
+    """
+    sealed = read_json_object(path, remedy=remedy)
+    content = {name: sealed.get(name) for name in ("identity", "result")}
+    before, result = content["identity"], content["result"]
+    digest = hashlib.sha256(canonical_json(content)).hexdigest()
+    if sealed.get("sha256") != digest or not isinstance(before, dict) or not isinstance(result, dict):
+        raise StorageError("was changed after it was written", where=str(path), remedy=remedy)
+    found = differences(before, parse_json_object(canonical_json(dict(identity))))
+    if found:
+        raise StorageError(f"was made with something else: {found}", where=str(path), remedy=remedy)
+    return result
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import platform
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PRESENTING = ("cli", "reporting")
@@ -19,6 +20,11 @@ LIBRARIES = ("stairways", "torch", "numpy", "numba", "polars", "safetensors")
 def library_versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that produce numbers."""
     return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+
+
+def made_with() -> dict[str, Any]:
+    """Return what every result depends on beside its arguments: the code and the library versions."""
+    return {"code": code_digest(), "versions": library_versions()}
 
 
 @cache
