@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 from builders import random_sessions
 from stairways.config import DateRange, load_settings
 from stairways.errors import ConfigError, RangeError, StorageError, TrainingError
+from stairways.registry.artifact import read_artifact, write_artifact
 from stairways.registry.database import GateDatabase
 from stairways.trading.sharpe import annual_sharpe
 from stairways.tuning import walk_forward
 from stairways.tuning.packing import unpack
+from stairways.tuning.run_folder import RunFolder
 from stairways.tuning.walk_forward import WalkForward, WindowSizes, roll, walk_record
 
 SIZES = WindowSizes(train=24, tune=24, test=20, step=20)
@@ -221,8 +224,93 @@ class TestGoingOn:
             walk_in(copy).run()
 
     def test_another_walk_is_refused(self, copy):
-        with pytest.raises(ConfigError, match="other settings, sessions or windows"):
+        with pytest.raises(ConfigError, match=r"holds another walk: settings\.seed 4, before 3; go on with"):
             walk_in(copy, seed=4)
+
+    def test_another_code_or_library_is_refused(self, copy, monkeypatch):
+        made = walk_forward.made_with()
+        other = made | {"versions": made["versions"] | {"scipy": "0.1"}}
+        for changed, words in (
+            (made | {"code": "0" * 64}, "code 000000000000,"),
+            (other, "versions.scipy 0.1,"),
+        ):
+            monkeypatch.setattr(walk_forward, "made_with", lambda changed=changed: changed)
+            with pytest.raises(ConfigError, match=f"holds another walk: {words}"):
+                walk_in(copy)
+
+    @pytest.mark.parametrize("content", ["", "{", "[]"])
+    def test_a_damaged_walk_is_one_line(self, copy, content):
+        (copy / "walk.json").write_text(content)
+        with pytest.raises(StorageError, match=r"walk\.json: is damaged .*; choose another --out"):
+            walk_in(copy)
+
+    @pytest.mark.parametrize("name", ["window.json", "gold.json"])
+    def test_a_damaged_or_changed_window_is_refused(self, copy, name):
+        folder = copy / "window-02"
+        place = folder / name
+        if name == "gold.json":
+            (folder / "window.json").unlink()
+        sealed = json.loads(place.read_text())
+        text = place.read_text()
+        better = text.replace('"wall_seconds": 0.0', '"wall_seconds": 1.0')
+        assert better != text
+        for content, words in (
+            (text[: len(text) // 2], "is damaged"),
+            (better, "was changed after it was written"),
+            (json.dumps(sealed["result"]), "was changed after it was written"),
+        ):
+            place.write_text(content)
+            with pytest.raises(StorageError) as raised:
+                walk_in(copy).run()
+            assert raised.value.line().startswith(f"{place}: {words}")
+            assert f"remove {folder} to have its window run again" in raised.value.line()
+
+    def test_a_window_of_another_walk_is_refused(self, copy):
+        walk = walk_in(copy)
+        walk.identity["code"] = "0" * 64
+        with pytest.raises(StorageError, match=r"made with something else: walk\.code 000000000000, before"):
+            walk.run()
+
+    def test_a_window_in_the_place_of_another_is_refused(self, copy):
+        shutil.copy(copy / "window-01" / "window.json", copy / "window-02" / "window.json")
+        with pytest.raises(StorageError, match="made with something else: ranges"):
+            walk_in(copy).run()
+
+    def test_another_gold_is_refused(self, copy):
+        folder = copy / "window-02"
+        (folder / "window.json").unlink()
+        standing = read_artifact(folder / "gold")
+        weights = {name: value * 2 for name, value in standing.artifact.weights.items()}
+        other = replace(standing.artifact, weights=weights)
+        write_artifact(folder / "gold", other, standing.record, replace=True)
+        with pytest.raises(StorageError) as raised:
+            walk_in(copy).run()
+        assert f"holds the artifact {other.digest[:12]}, the window trained {standing.digest[:12]}" in str(
+            raised.value
+        )
+
+    def test_a_gold_that_was_not_sealed_is_trained_again(self, walked, copy):
+        folder = copy / "window-02"
+        (folder / "window.json").unlink()
+        (folder / "gold.json").unlink()
+        shutil.rmtree(folder / "run")
+        shutil.rmtree(folder / "gold")
+        shutil.copytree(copy / "window-01" / "gold", folder / "gold")
+        assert without_looks(walk_in(copy).run()) == without_looks(walked[1])
+
+    def test_two_processes_can_not_walk_in_one_folder(self, copy):
+        walk = walk_in(copy)
+        with RunFolder(copy).held():
+            for work in (walk.run, lambda: walk.run_window(walk.windows[0])):
+                with pytest.raises(StorageError, match="another process works on this run"):
+                    work()
+
+    def test_what_killed_writers_left_is_taken_away(self, walked, copy):
+        left = [copy / ".backtest.json.00.tmp", copy / "window-01" / ".window.json.00.tmp"]
+        for path in left:
+            path.write_text("{")
+        assert walk_in(copy).run() == walked[1]
+        assert not any(path.exists() for path in left)
 
     def test_a_folder_of_something_else_is_refused(self, tmp_path):
         (tmp_path / "mine.txt").write_text("mine")

@@ -2,13 +2,15 @@
 
 Each window runs the product's own gold training and its own main job in a folder of its own. What its
 policies did on the test sessions is kept there, so that a stopped walk goes on, and the windows are read
-together at the end, in date order, as one account.
+together at the end, in date order, as one account. What is kept is sealed with everything it depends on,
+code and library versions included: nothing that another walk made, or that was changed, is read.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stairways.config import DateRange, RangeSettings
-from stairways.errors import ConfigError, RangeError, TrainingError
+from stairways.errors import ConfigError, RangeError, StorageError, TrainingError
 from stairways.registry.artifact import read_artifact
 from stairways.registry.canonical import canonical_json, parse_json_object
 from stairways.registry.connection import sqlite_url
-from stairways.registry.files import write_bytes_atomic, write_folder_atomic
+from stairways.registry.files import read_json_object, remove_stale, storage_error, write_folder_atomic
 from stairways.tuning.evaluate import POLICY, evaluate
 from stairways.tuning.final import CANDIDATE
 from stairways.tuning.gold import GoldTraining
@@ -29,15 +31,25 @@ from stairways.tuning.market_access import open_dataset
 from stairways.tuning.pooling import ledger_record, pool
 from stairways.tuning.ranges import MIN_TUNE_SESSIONS
 from stairways.tuning.run import TuneRun
-from stairways.tuning.run_folder import ARTIFACT_FOLDER, DATABASE_FILE, RUN_FILE, Silent
+from stairways.tuning.run_folder import (
+    ARTIFACT_FOLDER,
+    DATABASE_FILE,
+    RUN_FILE,
+    RunFolder,
+    Silent,
+    differences,
+    read_sealed,
+    write_sealed,
+)
 from stairways.tuning.steer import rehearsal_of
+from stairways.tuning.versions import made_with
 
 if TYPE_CHECKING:
     from stairways.config import Settings
     from stairways.market.sessions import Sessions
     from stairways.tuning.run_folder import Clock, Watcher
 
-WALK_FILE, WINDOW_FILE = "walk.json", "window.json"
+WALK_FILE, WINDOW_FILE, GOLD_FILE = "walk.json", "window.json", "gold.json"
 GOLD_PLACE, RUN_PLACE = "gold", "run"
 KEPT_OF_GOLD = ("steps", "stopped", "wall_seconds", "gold", "verdicts")
 KEPT_OF_RUN = ("digest", "steps", "cycle", "accepted", "skill_proven", "looks")
@@ -135,10 +147,16 @@ class WalkForward:
     Args:
         settings: Every setting but the ranges, which the windows set.
         sizes: Lengths of a window.
-        out: Folder of the walk; a walk of the same settings, sessions and sizes goes on there.
+        out: Folder of the walk; a walk of the same settings, sessions, sizes, code and libraries goes on
+            there.
         clock: Tells the time.
         watch: Opens a watcher for a named stage; by default nobody watches.
         tested: Dates that every test session must lie in; None for all.
+
+    Raises:
+        ConfigError: If the folder holds another walk; what differs is named.
+        RangeError: If not one window fits.
+        StorageError: If the folder holds something else, or its ``walk.json`` is damaged.
     """
 
     def __init__(
@@ -158,24 +176,46 @@ class WalkForward:
         self.watch: Watch = watch or (lambda _: contextlib.nullcontext(Silent()))
         self.dataset = open_dataset(settings)
         self.windows = roll(self.dataset.sessions, sizes, tested)
+        self.identity = self._identity()
         self._begin()
 
     def run(self) -> list[dict[str, Any]]:
-        """Run every window that is not there yet and return the records of all."""
-        return [self.run_window(window) for window in self.windows]
+        """Run every window that is not there yet and return the records of all.
+
+        Raises:
+            StorageError: As in :meth:`run_window`.
+            TrainingError: As in :meth:`run_window`.
+        """
+        with self._held():
+            return [self._window(window) for window in self.windows]
 
     def run_window(self, window: Window) -> dict[str, Any]:
         """Train, tune and test one window, or read what it left.
 
         Raises:
+            StorageError: If another process works in the folder, or what stands there is damaged, was
+                changed or was made by another walk.
             TrainingError: If the tuned artifact, judged again, does not do what the run says it did.
         """
+        with self._held():
+            return self._window(window)
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        with RunFolder(self.out).held():
+            remove_stale(self.out)
+            yield
+
+    def _window(self, window: Window) -> dict[str, Any]:
         folder = self.out / f"window-{window.number:02d}"
         place = folder / WINDOW_FILE
-        if place.is_file():
-            return dict(parse_json_object(place.read_bytes()))
+        identity = {"walk": self.identity, **self._ground(window)}
+        if folder.is_dir():
+            remove_stale(folder)
+        if place.exists():
+            return read_sealed(place, identity, remedy=_again(folder))
         name = f"window {window.number} of {len(self.windows)}"
-        gold = self._gold(folder / GOLD_PLACE, window, name)
+        gold = self._gold(folder, window, name, identity)
         summary = self._tuned(folder, window, name)
         ranges = {"sessions": self._dates(window.test)}
         again = evaluate(
@@ -204,9 +244,7 @@ class WalkForward:
                 for policy, run in again.replays.items()
             },
         }
-        content = canonical_json(record, indent=1)
-        write_bytes_atomic(place, content)
-        return dict(parse_json_object(content))
+        return write_sealed(place, identity, record)
 
     def _ground(self, window: Window) -> dict[str, Any]:
         """Return where a window stands: its ranges, and the gaps between sessions within it."""
@@ -227,32 +265,51 @@ class WalkForward:
             "gaps": int(np.ptp(sessions.segment[window.train.start : window.test.stop])),
         }
 
-    def _begin(self) -> None:
+    def _identity(self) -> dict[str, Any]:
+        """Return everything that the windows depend on, as it is read from JSON."""
         identity = {
-            "config_digest": self._with({}).digest,
+            **made_with(),
+            "settings": self._with({}).as_record(),
             "data_digest": self.dataset.sessions.digest,
             "sizes": asdict(self.sizes),
             "tests": [str(self._dates(window.test)) for window in self.windows],
         }
-        place = self.out / WALK_FILE
-        if place.is_file():
-            if parse_json_object(place.read_bytes()) != identity:
-                raise ConfigError(
-                    "holds a walk with other settings, sessions or windows",
-                    where=str(self.out),
-                    remedy="go on with the same, or choose another --out",
-                )
-            return
-        write_folder_atomic(self.out, {WALK_FILE: canonical_json(identity, indent=1)})
+        return dict(parse_json_object(canonical_json(identity)))
 
-    def _gold(self, place: Path, window: Window, name: str) -> dict[str, Any]:
-        """Train the window's gold, or read the one that stands; its record rests on the tuning sessions."""
-        if not place.is_dir():
-            ranges = {"train": self._dates(window.train), "test": self._dates(window.tune)}
-            with self.watch(f"{name}: gold on {ranges['train']}") as watcher:
-                GoldTraining(self._with(ranges), place, clock=self.clock, watcher=watcher).run()
+    def _begin(self) -> None:
+        place = self.out / WALK_FILE
+        if not place.is_file():
+            write_folder_atomic(self.out, {WALK_FILE: canonical_json(self.identity, indent=1)})
+            return
+        found = differences(read_json_object(place, remedy="choose another --out"), self.identity)
+        if found:
+            raise ConfigError(
+                f"holds another walk: {found}",
+                where=str(self.out),
+                remedy="go on with the same, or choose another --out",
+            )
+
+    def _gold(self, folder: Path, window: Window, name: str, identity: dict[str, Any]) -> dict[str, Any]:
+        """Train the window's gold, or take the one it trained; its record rests on the tuning sessions."""
+        place, seal = folder / GOLD_PLACE, folder / GOLD_FILE
+        if seal.exists():
+            kept = read_sealed(seal, identity, remedy=_again(folder))
+            digest = read_artifact(place).digest
+            if digest != kept["digest"]:
+                raise StorageError(
+                    f"holds the artifact {digest[:12]}, the window trained {str(kept['digest'])[:12]}",
+                    where=str(place),
+                    remedy=_again(folder),
+                )
+            return kept
+        if place.exists():
+            _discard_unsealed(place)
+        ranges = {"train": self._dates(window.train), "test": self._dates(window.tune)}
+        with self.watch(f"{name}: gold on {ranges['train']}") as watcher:
+            GoldTraining(self._with(ranges), place, clock=self.clock, watcher=watcher).run()
         loaded = read_artifact(place)
-        return {"digest": loaded.digest, **{key: loaded.record[key] for key in KEPT_OF_GOLD}}
+        kept = {"digest": loaded.digest, **{key: loaded.record[key] for key in KEPT_OF_GOLD}}
+        return write_sealed(seal, identity, kept)
 
     def _tuned(self, folder: Path, window: Window, name: str) -> dict[str, Any]:
         place = folder / RUN_PLACE
@@ -285,6 +342,18 @@ class WalkForward:
     def _dates(self, part: slice) -> DateRange:
         dates = self.dataset.sessions.dates[part]
         return DateRange(first=dates[0].item(), last=dates[-1].item())
+
+
+def _again(folder: Path) -> str:
+    return f"remove {folder} to have its window run again, or choose another --out"
+
+
+def _discard_unsealed(place: Path) -> None:
+    """Remove a gold whose training was killed before it was sealed; trained again, it is the same."""
+    try:
+        shutil.rmtree(place)
+    except OSError as error:
+        raise storage_error(error, place) from error
 
 
 def walk_record(walk: WalkForward, windows: Sequence[dict[str, Any]], target_sharpe: float) -> dict[str, Any]:
