@@ -109,6 +109,16 @@ class TestTuned:
             assert summary["control"]["points"]["trades_per_session"] == row["set_point"]
             assert row["above_tilt_bps"] != 0.0
 
+    def test_the_gates_bands_are_the_users_moved_with_the_set_point(self, folder):
+        out, _ = folder
+        bands = json_of(out / "frontier.json")["gate_bands"]
+        assert bands == json_of(out / "plan.json")["gate_bands"]
+        # 10 to 24 around 16.5 in the settings
+        assert [each["trades_band"] for each in bands] == [[1.5, 15.5], [10.0, 24.0]]
+        for each in bands:
+            gate = json_of(out / "tuned" / str(each["set_point"]) / "summary.json")["gate"]
+            assert {**gate, **each} == {**gate, "set_point": each["set_point"]}
+
     def test_a_stopped_call_goes_on_to_the_same_result(self, folder, tmp_path, cli):
         out, words = folder
         again = tmp_path / "out"

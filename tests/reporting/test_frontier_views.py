@@ -39,7 +39,9 @@ def record():
         "synthetic": True, "symbols": ["NVDA", "MSFT"], "n_sessions": 500, "interval_minutes": 1,
         "sessions": "2018-03-16:2020-03-11", "n_calibrated_on": 240, "seen_sessions": 0, "test_sessions": 0,
     }  # fmt: skip
-    return {"rows": rows, "data": data, "mode": "sampled", "hold_set_point_ratio": 0.55}
+    return {
+        "rows": rows, "data": data, "mode": "sampled", "hold_set_point_ratio": 0.55, "gate_bands": None,
+    }  # fmt: skip
 
 
 def said(record, tmp_path):
@@ -57,6 +59,18 @@ def test_the_table_fits_a_narrow_terminal(record, tmp_path):
     assert words[2] == "tilt 0* 0.80 55.0% +0.25 [-0.75, +1.25] +0.37 0.12 0.12 ± 0.70"
     assert words[3] == "random 0* 0.70 55.0% -0.10 +0.00 0.10 -"
     assert table[6].startswith("tuned")
+
+
+def test_the_gates_of_the_tunings_stand_before_the_table(record, tmp_path):
+    assert "Gate of the tunings" not in said(record, tmp_path)
+    bands = {"trades_band": [15.0, 18.25], "session_trades_band": [5, 25], "shadow_trades_band": [4, 26]}
+    record["gate_bands"] = [{"set_point": 16.5, **bands}]
+    lines = said(record, tmp_path).splitlines()
+    first = lines.index(
+        "Gate of the tunings: its bands of trades moved with the set point, their widths kept."
+    )
+    assert lines[first + 1] == "  at 16.5: mean 15 to 18.25; a session 5 to 25; in shadow 4 to 26"
+    assert lines[first + 2].startswith("policy")
 
 
 class TestRemarks:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from markets import random_market, random_program
 from stairways.config import DateRange, load_settings
@@ -13,7 +15,7 @@ from stairways.errors import ConfigError, RangeError
 from stairways.evaluation.baselines import all_hold
 from stairways.trading.rules import TradingRules
 from stairways.tuning.contest import Arena, Entrant
-from stairways.tuning.frontier import POINTS, checked_points, sessions_before, settings_at
+from stairways.tuning.frontier import POINTS, bands_at, checked_points, sessions_before, settings_at
 from stairways.tuning.frontier_rows import Ground, tilt_frontier
 
 BUDGETS = (4.0, 8.0)
@@ -177,6 +179,31 @@ class TestSettingsAt:
         gate, usual = settings_at(self.base, 16.5, self.tuning).gate, load_settings(None, {}).gate
         assert gate.trades_band == usual.trades_band
         assert gate.session_trades_band == usual.session_trades_band
+
+    def test_bands_of_ones_own_keep_their_widths_around_their_own_set_point(self):
+        own = load_settings(
+            None,
+            {
+                "ranges": {"sessions": "2025-03-01:2025-04-01"},
+                "control": {"points": {"trades_per_session": 10.0}},
+                "gate": {"trades_band": [8.0, 14.0], "shadow_trades_band": [1, 30]},
+            },
+        )
+        gate = settings_at(own, 20.0, self.tuning).gate
+        assert gate.trades_band == (18.0, 24.0)
+        assert gate.shadow_trades_band == (11, 40)
+        # the default band of single sessions stands around the default set point of 16.5
+        assert gate.session_trades_band == (8, 28)
+        assert settings_at(own, 10.0, self.tuning).gate.trades_band == own.gate.trades_band
+
+    @given(st.floats(0.0, 400.0), st.floats(0.0, 400.0), st.floats(0.0, 30.0), st.floats(0.0, 30.0))
+    def test_no_rounding_leaves_the_set_point_outside(self, point, centre, below, above):
+        band = [max(0.0, centre - below), centre + above]
+        own = load_settings(
+            None, {"control": {"points": {"trades_per_session": centre}}, "gate": {"trades_band": band}}
+        )
+        low, high = bands_at(own, point)["trades_band"]
+        assert 0.0 <= low <= point <= high
 
     def test_no_trades_can_be_asked_for(self):
         gate = settings_at(self.base, 0.0, self.tuning).gate

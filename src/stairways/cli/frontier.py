@@ -26,7 +26,12 @@ def frontier(
         str | None, typer.Option("--points", help="Set points of trades per session: 0,5,16.5,30.")
     ] = None,
     tuned: Annotated[
-        bool, typer.Option("--tuned", help="Also tune a policy at each set point, from the gold.")
+        bool,
+        typer.Option(
+            "--tuned",
+            help="Also tune a policy at each set point, from the gold; the gate's bands of trades, your own "
+            "or the default ones, move with the set point and keep their widths.",
+        ),
     ] = False,
     tune: Annotated[
         str | None, typer.Option("--tune", help="FROM:TO, sessions to tune on, before those that judge.")

@@ -36,6 +36,8 @@ def print_frontier(console: Console, record: Mapping[str, Any], folder: Path) ->
         f"{record['hold_set_point_ratio']:.0%}",
         soft_wrap=True,
     )
+    for line in gate_lines(record):
+        console.print(line, soft_wrap=True, highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in ("policy", "asked", "trades", "hold", "net bp [95 %]", "gross", "costs", "Sharpe ± SE"):
         table.add_column(name, justify="left" if name == "policy" else "right", no_wrap=True)
@@ -64,6 +66,21 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         f"{row['costs_bps']:.2f}",
         "-" if row["sharpe"] is None else f"{row['sharpe']:.2f} ± {row['sharpe_standard_error']:.2f}",
     ]
+
+
+def gate_lines(record: Mapping[str, Any]) -> list[str]:
+    """Return the gate's bands of trades at each set point that was tuned at; none where nothing was."""
+    bands = record["gate_bands"]
+    if bands is None:
+        return []
+    lines = ["Gate of the tunings: its bands of trades moved with the set point, their widths kept."]
+    for each in bands:
+        mean, session, shadow = (
+            f"{each[name][0]:g} to {each[name][1]:g}"
+            for name in ("trades_band", "session_trades_band", "shadow_trades_band")
+        )
+        lines.append(f"  at {each['set_point']:g}: mean {mean}; a session {session}; in shadow {shadow}")
+    return lines
 
 
 def remarks(record: Mapping[str, Any]) -> list[str]:

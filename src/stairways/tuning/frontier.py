@@ -3,6 +3,9 @@
 The same policy is led through the same sessions under every set point of trades per session, with the
 same numbers drawn, so that only the budget differs. Forced closes are trades: a set point below two or
 three can't be reached while positions are held, and what was achieved stands beside what was asked for.
+
+Where policies are tuned too, the gate's bands of trades move with the set point and keep their widths: a
+band around 16.5 trades would refuse every policy that keeps to 5. Plan, record and terminal name them.
 """
 
 from __future__ import annotations
@@ -66,6 +69,7 @@ MOST_POINTS, HIGHEST_POINT = 40, 400.0
 PLAN_FILE, RECORD_FILE, TABLE_FILE, PICTURE = "plan.json", "frontier.json", "frontier.csv", "frontier"
 TUNED_FOLDER = "tuned"
 _ANOTHER_OUT = "choose another --out"
+_BANDS = ("trades_band", "session_trades_band", "shadow_trades_band")
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ class Frontier:
     """One frontier of an artifact: under the tilt, and, where asked for, tuned at every set point.
 
     Args:
-        settings: Market, sessions, hold set point, mode and seed; with ``tuned`` also the tuning.
+        settings: Market, sessions, hold set point, mode and seed; with ``tuned`` also the tuning and the
+            gate, whose bands of trades move with each set point (:func:`bands_at`).
         artifact: Folder of the policy; the gold where policies are tuned.
         out: Folder that is filled; a call that was stopped goes on there.
         points: Set points of trades per session.
@@ -206,7 +211,8 @@ class Frontier:
                 )
             return packed
         self.folder.joinpath(TUNED_FOLDER).mkdir(exist_ok=True)
-        self.watcher.stage(f"tuning at {point:g} trades", 0)
+        low, high = settings.gate.trades_band
+        self.watcher.stage(f"tuning at {point:g} trades, gate {low:g} to {high:g}", 0)
         resume = (place / RUN_FILE).exists()
         run = TuneRun(settings, self.artifact, place, clock=self.clock, watcher=self.watcher, resume=resume)
         run.run()
@@ -250,11 +256,18 @@ class Frontier:
             "settings": self.settings.as_record(),
             "points": list(self.points),
             "tuning": None if self.tuning is None else str(self.tuning),
+            "gate_bands": self._gate_bands(),
             "artifact": self.packed.digest,
             "data": self.dataset.sessions.digest,
         }
         plain = canonical_json(content)
         return {**parse_json_object(plain), "digest": hashlib.sha256(plain).hexdigest()}
+
+    def _gate_bands(self) -> list[dict[str, Any]] | None:
+        """Return the bands of trades that the gate of each tuning has; None where nothing is tuned."""
+        if self.tuning is None:
+            return None
+        return [{"set_point": point, **bands_at(self.settings, point)} for point in self.points]
 
     def _record(self, rows: list[Row]) -> dict[str, Any]:
         dates = self.dataset.sessions.dates
@@ -268,6 +281,7 @@ class Frontier:
             "mode": self.settings.control.mode,
             "hold_set_point_ratio": self.settings.control.points.hold_rate_ratio,
             "confidence": self.settings.gate.confidence,
+            "gate_bands": self.plan["gate_bands"],
             "cost_bps": self.settings.trading.costs.commission_bps
             + self.settings.trading.costs.half_spread_bps,
             "data": {
@@ -342,32 +356,46 @@ def sessions_before(part: slice) -> slice:
 
 
 def settings_at(settings: Settings, trades_per_session: float, tuning: DateRange) -> Settings:
-    """Return the settings of a tuning at a set point; the bands of the gate move with it.
+    """Return the settings of a tuning at a set point; the gate's bands of trades move with it.
 
     Args:
         settings: The settings of the frontier; its sessions are the unseen ones of the tuning.
         trades_per_session: The set point.
         tuning: Sessions to tune on.
     """
-    usual = Settings()
-    shift = trades_per_session - usual.control.points.trades_per_session
-
-    def moved(band: tuple[float, float]) -> list[float]:
-        return [max(0.0, band[0] + shift), max(0.0, band[1] + shift)]
-
-    def whole(band: tuple[int, int]) -> list[int]:
-        return [max(0, round(band[0] + shift)), max(1, round(band[1] + shift))]
-
     content = settings.model_dump(exclude_unset=True)
     control = content.setdefault("control", {})
     control.setdefault("points", {})["trades_per_session"] = trades_per_session
-    content.setdefault("gate", {}).update(
-        trades_band=moved(usual.gate.trades_band),
-        session_trades_band=whole(usual.gate.session_trades_band),
-        shadow_trades_band=whole(usual.gate.shadow_trades_band),
-    )
+    content.setdefault("gate", {}).update(bands_at(settings, trades_per_session))
     content["ranges"] = {"tune": str(tuning), "test": str(settings.ranges.sessions)}
     return Settings.model_validate(content)
+
+
+def bands_at(settings: Settings, trades_per_session: float) -> dict[str, list[float]]:
+    """Return the gate's bands of trades around a set point, at the distances they have in the settings.
+
+    A band that the settings name keeps its distances from their own set point, and a default one from the
+    default set point. No band begins below 0.
+
+    Args:
+        settings: Gate and set point.
+        trades_per_session: The set point that the bands move to.
+
+    Returns:
+        Lower and upper end of each band by its name; those of single sessions are whole numbers.
+    """
+    usual = Settings()
+    bands: dict[str, list[float]] = {}
+    for name in _BANDS:
+        of = settings if name in settings.gate.model_fields_set else usual
+        band, centre = getattr(of.gate, name), of.control.points.trades_per_session
+        # one subtraction from the set point each, so that rounding can't leave it outside
+        low, high = trades_per_session - (centre - band[0]), trades_per_session + (band[1] - centre)
+        if name == "trades_band":
+            bands[name] = [max(0.0, low), max(0.0, high)]
+        else:
+            bands[name] = [max(0, round(low)), max(1, round(high))]
+    return bands
 
 
 def _judged_sessions(settings: Settings, dataset: Dataset) -> DateRange:
