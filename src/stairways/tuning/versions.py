@@ -14,7 +14,10 @@ PRESENTING = ("cli", "reporting")
 PRESENTING_PROOFS = ("_findings", "_report", "_plots", "_pictures")
 """Rooms, and endings of names in ``proof``, that show results and do not make them."""
 
-LIBRARIES = ("stairways", "torch", "numpy", "numba", "polars", "safetensors")
+COUNTED = ("reporting/summary.py",)
+"""Files of those rooms that make figures all the same: what backtests, evaluations and tunings report."""
+
+LIBRARIES = ("stairways", "torch", "numpy", "scipy", "numba", "polars", "gymnasium", "safetensors")
 
 
 def library_versions() -> dict[str, str]:
@@ -35,8 +38,9 @@ def code_digest() -> str:
     """
     content = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*")):
-        parts = path.relative_to(PACKAGE).parts
+        parts, name = path.relative_to(PACKAGE).parts, path.relative_to(PACKAGE).as_posix()
         shows = parts[0] in PRESENTING or (parts[0] == "proof" and path.stem.endswith(PRESENTING_PROOFS))
-        if path.is_file() and not shows and "__pycache__" not in parts:
-            content.update(f"{path.relative_to(PACKAGE).as_posix()}\0".encode() + path.read_bytes())
+        counts = not shows or name in COUNTED
+        if path.is_file() and counts and "__pycache__" not in parts:
+            content.update(f"{name}\0".encode() + path.read_bytes())
     return content.hexdigest()
