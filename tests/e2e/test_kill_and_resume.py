@@ -21,6 +21,8 @@ from stairways.registry.records import RunStatus
 
 CYCLES = 5
 FIVE_CYCLES = merged(FAST, {"tune": {"cycles": CYCLES, "early_stop_cycles": 9, "steps_per_cycle": 800}})
+SAME_COMMAND = "what was finished stands, give the same command again to go on"
+ANEW = "nothing is kept, give the same command again to start anew"
 OWN_TO_A_RUN = ("run_id", "wall_seconds", "resumed", "database")
 MOMENTS = [
     Moment("run.started"),
@@ -179,6 +181,29 @@ class TestInterrupted:
         assert ended.status == 130
         assert ended.complaint.startswith("interrupted")
         assert listing(tmp_path) == {}
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["tune"], "what was finished stands, add --resume to go on"),
+            (["frontier"], SAME_COMMAND),
+            (["frontier", "--tuned", "--gold", "tune"], SAME_COMMAND),
+            (["prove", "frontier"], SAME_COMMAND),
+            (["backtest", "--walk-forward"], SAME_COMMAND),
+            (["backtest", "--scenario", "2022_bear_market"], ANEW),
+            (["evaluate", "tune"], ANEW),
+            (["gold", "train"], ANEW),
+            (["dry-run"], ANEW),
+            (["cross-asset"], ANEW),
+        ],
+    )
+    def test_each_command_is_told_how_it_goes_on(self, cli, monkeypatch, arguments, words):
+        def interrupt(*_arguments, **_named):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("stairways.cli.main.app", interrupt)
+        ended = cli(*arguments)
+        assert (ended.status, ended.complaint) == (130, f"interrupted; {words}")
 
 
 class TestFullDisk:

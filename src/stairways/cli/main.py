@@ -25,6 +25,9 @@ from stairways.cli import (
 from stairways.compiled_cache import use_own_cache
 
 PASSED, REFUSED, BAD_INPUT, FAILED, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 3, 130, 141
+GOING_ON = ("frontier", "prove")
+"""Commands that take up what stands in their folder; so does a walk-forward."""
+
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 app = typer.Typer(
@@ -93,8 +96,18 @@ def run(arguments: list[str]) -> int:
         return BAD_INPUT
     # The parser turns Ctrl-C into this status without a word.
     if result == INTERRUPTED:
-        _complain("interrupted; what was finished stands, add --resume to go on with a tuning")
+        _complain(f"interrupted; {_after_interrupt(arguments)}")
     return result if isinstance(result, int) else PASSED
+
+
+def _after_interrupt(arguments: list[str]) -> str:
+    """Return what to do after Ctrl-C: each command goes on in its own way, or not at all."""
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    if command == "tune":
+        return "what was finished stands, add --resume to go on"
+    if command in GOING_ON or (command == "backtest" and "--walk-forward" in arguments):
+        return "what was finished stands, give the same command again to go on"
+    return "nothing is kept, give the same command again to start anew"
 
 
 def _complain(line: str) -> None:
