@@ -181,6 +181,31 @@ class TestWalkForward:
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--walk-forward"],
+        ["--walk-forward", "--in-sample"],
+        ["--scenario", "2021"],
+        ["somewhere"],
+        ["--costs", "a"],
+        ["--config", "none.yml"],
+    ],
+)
+def test_bars_that_are_not_there_are_said_before_anything_else(cli, tmp_path, arguments):
+    ended = cli("backtest", "--bars", tmp_path / "nowhere", *arguments)
+    assert ended.status == 2
+    assert ended.complaint == f"{tmp_path / 'nowhere'}: there is no such folder; give the folder of the bars"
+
+
+def test_bars_of_a_scenario_or_a_file_that_are_not_there_are_said_before_a_missing_out(cli, tmp_path):
+    place = scenario_in(tmp_path, sample=None, bars=str(tmp_path / "nowhere"))
+    config = write_yaml(tmp_path / "market.yml", {"market": {"bars": str(tmp_path / "nowhere")}})
+    for more in (["--scenario", place], ["--config", config]):
+        ended = cli("backtest", "--walk-forward", *more)
+        assert f"{tmp_path / 'nowhere'}: there is no such folder" in ended.complaint
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ([], "--scenario is missing"),

@@ -224,6 +224,11 @@ class TestRefusals:
         ended = cli(*arguments("--tuned", "--tune", market.ranges["tune"], gold=tuned / "artifact"))
         assert "--tuned starts from a gold; name its gold" in ended.complaint
 
+    @pytest.mark.parametrize("more", [[], ["--points", "many"], ["--gold", "none"], ["--config", "none.yml"]])
+    def test_bars_that_are_not_there_are_said_before_anything_else(self, cli, tmp_path, more):
+        ended = cli("frontier", "--bars", tmp_path / "nowhere", *more)
+        assert f"{tmp_path / 'nowhere'}: there is no such folder; give" in ended.complaint
+
     def test_two_policies(self, cli, arguments, market):
         assert "exclude each other" in cli(*arguments(market.gold)).complaint
 

@@ -69,8 +69,12 @@ def backtest(
     sessions together.
     """
     from stairways.errors import ConfigError
+    from stairways.market.bars import bar_files
     from stairways.tuning.scenarios import find_scenario
 
+    if bars is not None:
+        # a folder that is not there is said before anything else is asked for
+        bar_files(bars)
     lengths = options.given(train=train_sessions, tune=tune_sessions, test=test_sessions, step=step_sessions)
     overrides = options.market_overrides(bars, None, symbols, interval, False, None)
     overrides |= options.given(seed=seed)
@@ -136,6 +140,7 @@ def _walk(
     from stairways.cli.clock import utc_now
     from stairways.config import load_settings
     from stairways.errors import ConfigError
+    from stairways.market.bars import bar_files
     from stairways.reporting.backtest_terminal import print_walk
     from stairways.reporting.terminal import Bands, TerminalWatcher
     from stairways.tuning.scenarios import PLAN_TARGET_SHARPE
@@ -147,6 +152,8 @@ def _walk(
             raise ConfigError("--bars or --scenario is missing", remedy="name what the walk goes through")
         change = {"bars": scenario.bars, "sample": scenario.sample or settings.market.sample}
         settings = settings.model_copy(update={"market": settings.market.model_copy(update=change)})
+    if settings.market.bars is not None:
+        bar_files(settings.market.bars)
     lengths.setdefault("step", lengths.get("test", WindowSizes.test))
     console = Console(stderr=settings.call.json_output)
 
