@@ -41,7 +41,8 @@ def audit(run: Replay, sessions: Sessions) -> Misplaced | None:
 
     A fill at bar t + 1 belongs to the decision at bar t: its direction is that of the action's leg, and its
     price, less the half spread and impact that its own row states, is the open of bar t + 1. A forced close
-    is made from the session's last close. The NAV at each bar follows from these fills and the closes.
+    is made from the session's last close. The NAV at each bar follows from these fills and the closes. A fill
+    or a NAV with a part that is not a finite number is not borne out.
 
     Args:
         run: What the account did.
@@ -71,7 +72,7 @@ def _fills(run: Replay, sessions: Sessions) -> Misplaced | None:
     decided = run.actions[:, :-1] >= 0
     legs[:, 1:][decided] = leg_table(run.market.n_symbols)[run.actions[:, :-1][decided]]
     undecided = (quantity != 0.0) & (np.sign(quantity) != legs)
-    late = _off(found, sessions.open)
+    late = (quantity != 0.0) & _off(found, sessions.open)
     first = _first(undecided | late)
     if first is None:
         return None
@@ -96,7 +97,7 @@ def _forced(run: Replay, sessions: Sessions) -> Misplaced | None:
     last = sessions.n_bars - 1
     closes = sessions.close[np.arange(len(last)), last]
     found = reference_prices(run.forced)
-    first = _first(_off(found, closes))
+    first = _first((run.forced[..., QUANTITY] != 0.0) & _off(found, closes))
     if first is None:
         return None
     session, leg = first
@@ -129,9 +130,10 @@ def _nav(run: Replay, sessions: Sessions) -> Misplaced | None:
 
 
 def _off(found: NDArray[np.float64] | np.float64, expected: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell which values differ by more than rounding; NaN, where there is none, does not."""
+    """Tell which values differ by more than rounding; one that is not finite, on either side, does."""
     with np.errstate(invalid="ignore"):
-        off: NDArray[np.bool_] = np.abs(found - expected) > TOLERANCE_RATIO * np.abs(expected)
+        near = np.abs(found - expected) <= TOLERANCE_RATIO * np.abs(expected)
+        off: NDArray[np.bool_] = ~(np.isfinite(expected) & near)
     return off
 
 
