@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from toys import Silent
 
 from stairways.proof.experiment import Job
@@ -61,21 +63,43 @@ def cell(kind, market, nets, *, hold=None, costs=None, trades=None, error=0.5):
 class TestPool:
     def test_markets_are_independent_and_keys_of_one_are_not(self):
         found = [(0, {"m": 1.0, "e": 3.0}), (0, {"m": 3.0, "e": 5.0}), (1, {"m": 6.0, "e": 3.0})]
-        mean, error = pooled(found, lambda r: r["m"], lambda r: r["e"])
-        assert mean == (2.0 + 6.0) / 2
-        assert error == pytest.approx(math.sqrt(4.0**2 + 3.0**2) / 2)
+        alike = pooled(found, lambda r: r["m"], lambda r: r["e"], markets_differ=False)
+        assert (alike.bps, alike.over) == ((2.0 + 6.0) / 2, "sessions")
+        assert alike.standard_error_bps == pytest.approx(math.sqrt(4.0**2 + 3.0**2) / 2)
+        assert alike.reach_bps() == pytest.approx(1.96 * alike.standard_error_bps)
+
+    def test_several_markets_are_the_sample(self):
+        values = [2.0, 6.0, 3.5]
+        gap = pooled([(m, {"m": v}) for m, v in enumerate(values)], lambda r: r["m"], lambda r: 0.1)
+        expected = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+        assert gap.interval_bps == pytest.approx(expected, abs=1e-3)
+        assert gap.over == "3 markets, t"
+        # one normal standard error leaves 16 % above it
+        assert gap.reach_bps(1.0) == pytest.approx(stats.t.isf(stats.norm.sf(1.0), 2) * stats.sem(values))
+
+    def test_markets_that_agree_by_chance_are_not_surer_than_their_sessions(self):
+        gap = pooled([(0, {"m": 2.0}), (1, {"m": 2.0})], lambda r: r["m"], lambda r: 1.0)
+        assert gap.standard_error_bps == pytest.approx(math.sqrt(2.0) / 2)
+
+    def test_one_market_has_its_sessions_alone(self):
+        gap = pooled([(0, {"m": 2.0}), (0, {"m": 4.0})], lambda r: r["m"], lambda r: 1.0)
+        assert (gap.bps, gap.standard_error_bps, gap.over) == (3.0, 1.0, "sessions")
 
     def test_a_row_is_the_mean_of_its_cells(self):
         cells = [cell("tilt", 0, {5.0: 2.0}), cell("tilt", 1, {5.0: 4.0}), cell("noise", 2, {5.0: 99.0})]
         found = pooled_row(cells, "tilt", "tilt", 5.0)
         assert (found["net_bps"], found["n_markets"], found["sharpe"]) == (3.0, 2, 1.5)
-        half = 1.96 * 0.5 / math.sqrt(2)
-        assert found["net_high_bps"] - found["net_bps"] == pytest.approx(half)
-        assert found["above_lowest_low_bps"] == pytest.approx(3.0 - half)
+        half = stats.t.isf(0.025, 1) * 1.0
+        assert found["net_high_bps"] - found["net_bps"] == pytest.approx(half, rel=1e-3)
+        assert found["above_lowest_low_bps"] == pytest.approx(3.0 - half, rel=1e-3)
+        assert found["interval_over"] == "2 markets, t"
         assert pooled_row(cells, "tilt", "tilt", 6.0) is None
         rows = rows_of(cells, "tilt", "tilt", 5.0)
-        assert net(rows) == pytest.approx((3.0, 0.5 / math.sqrt(2)))
-        assert difference(rows, "random") == pytest.approx((3.0, 0.5 / math.sqrt(2)))
+        for each in (net(rows, "tilt"), difference(rows, "tilt", "random")):
+            assert (each.bps, each.standard_error_bps) == pytest.approx((3.0, 1.0))
+        quiet = pooled_row([*cells, cell("noise", 3, {5.0: 1.0})], "noise", "tilt", 5.0)
+        assert quiet["interval_over"] == "sessions"
+        assert quiet["net_high_bps"] - quiet["net_bps"] == pytest.approx(1.96 * 0.5 / math.sqrt(2))
 
     def test_the_optimum_is_named_by_the_others(self):
         points = (0.0, 5.0, 9.0)
@@ -138,9 +162,22 @@ class TestBars:
     def test_costs_that_are_not_those_set_are_missed(self, costs):
         assert not bar(findings(sound(costs=costs), QUICK, real_bars=False), "noise: costs").passed
 
-    def test_an_edge_on_noise_is_missed(self):
-        rising = {point: 0.2 * point for point in POINTS}
-        assert not bar(findings(sound(nets=rising), QUICK, real_bars=False), "noise: net of 30").passed
+    @pytest.mark.parametrize(
+        "nets",
+        [
+            pytest.param({point: 0.2 * point for point in POINTS}, id="an edge"),
+            pytest.param(dict.fromkeys(POINTS, 0.1), id="trading is free"),
+            pytest.param({point: -0.4 * point for point in POINTS}, id="a loss beyond the costs"),
+            pytest.param(dict.fromkeys(POINTS, math.nan), id="no figure"),
+        ],
+    )
+    def test_what_is_not_the_price_of_trading_is_missed(self, nets):
+        assert not bar(findings(sound(nets=nets), QUICK, real_bars=False), "noise: net of 30").passed
+
+    def test_a_budget_that_changes_no_trades_shows_no_price(self):
+        found = findings(sound(trades=lambda p: 16.5 + 0.001 * p), QUICK, real_bars=False)
+        assert not bar(found, "largest distance").passed
+        assert not bar(found, "noise: net of 30").passed
 
     def test_real_bars_have_bars_of_their_own(self):
         real = cell("real", 0, {point: 0.2 * point for point in POINTS})
@@ -152,6 +189,31 @@ class TestBars:
         assert not bar(found, "5 minutes: net of 30").passed
         assert bar(found, "real bars: costs").passed
         assert [table.name for table in found.tables] == ["frontier", "golds"]
+
+
+class TestHold:
+    def told(self, nets):
+        """Return what is said of hold set points; ``nets`` has a row of markets for each."""
+        size = replace(QUICK, hold_points=tuple(nets))
+        cells = [
+            cell("hold", market, {16.5: value}, hold=hold)
+            for hold, values in nets.items()
+            for market, value in enumerate(values)
+        ]
+        return findings([*sound(), *cells], size, real_bars=False).text
+
+    def test_a_spread_is_held_against_that_of_the_markets(self):
+        # markets lie 9 bp apart, the set points differ alike on each of them
+        text = self.told({0.35: [1.0, 10.0, 4.0], 0.55: [3.0, 12.05, 6.0]})
+        assert "From 35% to 55% is 2.02 bp, more than the 0.07 bp" in text
+        text = self.told({0.35: [1.0, 10.0, 4.0], 0.55: [1.5, 9.9, 4.4]})
+        assert "bp, no more than the" in text
+
+    def test_more_set_points_ask_for_more(self):
+        two = self.told({0.35: [1.0, 2.0, 3.0], 0.55: [3.0, 4.5, 5.1]})
+        more = self.told({0.35: [1.0, 2.0, 3.0], 0.55: [3.0, 4.5, 5.1], 0.75: [2.0, 3.0, 4.0]})
+        chances = [float(text.split("than the ")[1].split(" bp")[0]) for text in (two, more)]
+        assert chances[1] > 1.5 * chances[0]
 
 
 class TestCells:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import fmean
+from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Any
 
 Z_95 = 1.96
+NO_SIGNAL = "noise"
+"""Kind of market on which nothing can be earned: what trading is worth is the same on each of them, so that
+their sessions are the sample. Of any other kind several markets were drawn, and they are the sample."""
 REFERENCES = ("untilted", "random", "lowest", "tilt")
 MEANS = (
     "trades_per_session",
@@ -35,42 +39,92 @@ def rows_of(
     ]
 
 
+@dataclass(frozen=True)
+class Pooled:
+    """A mean over markets and how far it is known.
+
+    Attributes:
+        bps: The mean, bp per session.
+        standard_error_bps: Its standard error.
+        n_sampled_markets: Markets that it was estimated from; 0 where it was from sessions.
+    """
+
+    bps: float
+    standard_error_bps: float
+    n_sampled_markets: int
+
+    @property
+    def over(self) -> str:
+        """What the error was estimated from, for a person."""
+        return f"{self.n_sampled_markets} markets, t" if self.n_sampled_markets else "sessions"
+
+    def reach_bps(self, deviations: float = Z_95) -> float:
+        """Return what may be chance, at the level of so many standard errors of a normal variable.
+
+        An error from few markets is itself uncertain: the multiple is then the quantile of Student's t at the
+        same level, with a degree of freedom less than there are markets.
+        """
+        from scipy.special import ndtr, stdtrit
+
+        if self.n_sampled_markets:
+            deviations = float(stdtrit(self.n_sampled_markets - 1, ndtr(deviations)))
+        return deviations * self.standard_error_bps
+
+    @property
+    def interval_bps(self) -> tuple[float, float]:
+        """Two-sided 95 % interval."""
+        return self.bps - self.reach_bps(), self.bps + self.reach_bps()
+
+
 def pooled(
     found: Sequence[tuple[int, Mapping[str, Any]]],
     mean: Callable[[Mapping[str, Any]], float],
     error: Callable[[Mapping[str, Any]], float],
-) -> tuple[float, float]:
+    *,
+    markets_differ: bool = True,
+) -> Pooled:
     """Return the mean over markets and its standard error.
 
     Markets are independent, cells of one market are not: within a market figures and standard errors are
-    averaged, as if its cells were one; over M markets the error is sqrt(sum of squares)/M.
+    averaged, as if its cells were one. With e for these errors, sqrt(sum of squares)/M is what the sessions
+    of M markets leave open. Where markets differ and there are several, the spread of their means s counts:
+    s/sqrt(M), and never less than what the sessions leave open, which a few markets can fall below by chance.
 
     Args:
         found: (market, row), at least one.
         mean: Takes a figure from a row.
         error: Takes its standard error.
+        markets_differ: Whether the figure may truly differ from one market to the next.
     """
     markets: dict[int, list[Mapping[str, Any]]] = {}
     for market, row in found:
         markets.setdefault(market, []).append(row)
     means = [fmean(mean(row) for row in rows) for rows in markets.values()]
     errors = [fmean(error(row) for row in rows) for rows in markets.values()]
-    return fmean(means), math.sqrt(sum(e * e for e in errors)) / len(errors)
+    n_markets = len(means)
+    within = math.sqrt(sum(e * e for e in errors)) / n_markets
+    if not markets_differ or n_markets == 1:
+        return Pooled(fmean(means), within, 0)
+    return Pooled(fmean(means), max(stdev(means) / math.sqrt(n_markets), within), n_markets)
 
 
-def difference(found: Sequence[tuple[int, Mapping[str, Any]]], reference: str) -> tuple[float, float]:
-    """Return the pooled paired difference to a reference and its standard error, bp per session."""
+def difference(found: Sequence[tuple[int, Mapping[str, Any]]], kind: str, reference: str) -> Pooled:
+    """Return the pooled paired difference of a kind of cell to a reference."""
     return pooled(
-        found, lambda row: row[f"above_{reference}_bps"], lambda row: row[f"above_{reference}_se_bps"]
+        found,
+        lambda row: row[f"above_{reference}_bps"],
+        lambda row: row[f"above_{reference}_se_bps"],
+        markets_differ=kind != NO_SIGNAL,
     )
 
 
-def net(found: Sequence[tuple[int, Mapping[str, Any]]]) -> tuple[float, float]:
-    """Return the pooled net result and its standard error, bp per session."""
+def net(found: Sequence[tuple[int, Mapping[str, Any]]], kind: str) -> Pooled:
+    """Return the pooled net result of a kind of cell."""
     return pooled(
         found,
         lambda row: row["net_bps"],
         lambda row: (row["net_high_bps"] - row["net_low_bps"]) / (2.0 * Z_95),
+        markets_differ=kind != NO_SIGNAL,
     )
 
 
@@ -79,7 +133,8 @@ def pooled_row(results: Sequence[Result], kind: str, arm: str, set_point: float 
     found = rows_of(results, kind, arm, set_point)
     if not found:
         return None
-    bps, error = net(found)
+    result = net(found, kind)
+    low, high = result.interval_bps
     sharpes = [row["sharpe"] for _, row in found if row["sharpe"] is not None]
     row: Row = {
         "level": "pooled",
@@ -89,20 +144,22 @@ def pooled_row(results: Sequence[Result], kind: str, arm: str, set_point: float 
         "n_cells": len(found),
         "n_markets": len({market for market, _ in found}),
         "n_sessions": found[0][1]["n_sessions"],
-        "net_bps": bps,
-        "net_low_bps": bps - Z_95 * error,
-        "net_high_bps": bps + Z_95 * error,
+        "interval_over": result.over,
+        "net_bps": result.bps,
+        "net_low_bps": low,
+        "net_high_bps": high,
         "sharpe": fmean(sharpes) if sharpes else None,
     }
     row |= {name: fmean(each[name] for _, each in found) for name in MEANS}
     for reference in REFERENCES:
         if f"above_{reference}_bps" in found[0][1]:
-            bps, error = difference(found, reference)
+            gain = difference(found, kind, reference)
+            low, high = gain.interval_bps
             row |= {
-                f"above_{reference}_bps": bps,
-                f"above_{reference}_low_bps": bps - Z_95 * error,
-                f"above_{reference}_high_bps": bps + Z_95 * error,
-                f"above_{reference}_se_bps": error,
+                f"above_{reference}_bps": gain.bps,
+                f"above_{reference}_low_bps": low,
+                f"above_{reference}_high_bps": high,
+                f"above_{reference}_se_bps": gain.standard_error_bps,
             }
     return row
 
@@ -123,9 +180,16 @@ def optimum_of_the_others(results: Sequence[Result], kind: str, points: Sequence
     for market in markets:
         others = [result for result in results if result["market"] != market]
         kept = [result for result in results if result["market"] == market]
-        best = max(points[1:], key=lambda point: net(rows_of(others, kind, "tilt", point))[0])
-        bps, error = difference(rows_of(kept, kind, "tilt", best), "lowest")
-        gains.append({"market": market, "set_point": best, "gain_bps": bps, "gain_se_bps": error})
+        best = max(points[1:], key=lambda point: net(rows_of(others, kind, "tilt", point), kind).bps)
+        gain = difference(rows_of(kept, kind, "tilt", best), kind, "lowest")
+        gains.append(
+            {
+                "market": market,
+                "set_point": best,
+                "gain_bps": gain.bps,
+                "gain_se_bps": gain.standard_error_bps,
+            }
+        )
     return gains
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean
+from statistics import NormalDist, fmean
 from typing import TYPE_CHECKING, Any
 
 from stairways.proof.experiment import Bar, Column, Findings, Plot, Table
 from stairways.proof.frontier_pictures import draw_made, draw_without_edge
 from stairways.proof.frontier_pool import (
-    Z_95,
+    Pooled,
     difference,
-    net,
     optimum_of_the_others,
     pooled,
     pooled_row,
@@ -130,28 +129,36 @@ def _bars(
 
 
 def _optimum_bar(gains: Sequence[Mapping[str, Any]], size: Size) -> Bar:
-    gain, error = pooled(
+    gain = pooled(
         [(row["market"], row) for row in gains], lambda row: row["gain_bps"], lambda row: row["gain_se_bps"]
     )
     chosen = ", ".join(f"{row['set_point']:g}" for row in gains)
     return Bar(
         f"planted: net gain of the best set point over {size.points[0]:g} trades, bp per session",
-        gain,
-        f"above 0 by {size.deviations:g} SE",
-        gain > size.deviations * error,
-        f"SE {error:.2f}, {len(gains)} markets; best on the other markets: {chosen}",
+        gain.bps,
+        _beyond_chance(size),
+        gain.bps > gain.reach_bps(size.deviations),
+        f"{_error_words(gain, size)}; best on the other markets: {chosen}",
     )
 
 
 def _chance_bar(results: Sequence[Result], size: Size) -> Bar:
-    gain, error = difference(rows_of(results, "tilt", "tilt", BUDGET), "random")
+    gain = difference(rows_of(results, "tilt", "tilt", BUDGET), "tilt", "random")
     return Bar(
         f"planted: net above random at equal turnover, {BUDGET:g} trades, bp per session",
-        gain,
-        f"above 0 by {size.deviations:g} SE",
-        gain > size.deviations * error,
-        f"SE {error:.2f}",
+        gain.bps,
+        _beyond_chance(size),
+        gain.bps > gain.reach_bps(size.deviations),
+        _error_words(gain, size),
     )
+
+
+def _beyond_chance(size: Size) -> str:
+    return f"above 0 by what {size.deviations:g} SE of a normal variable are worth"
+
+
+def _error_words(gain: Pooled, size: Size) -> str:
+    return f"SE {gain.standard_error_bps:.2f} ({gain.over}): more than {gain.reach_bps(size.deviations):.2f}"
 
 
 def _distance_bar(results: Sequence[Result]) -> Bar:
@@ -193,15 +200,23 @@ def _cost_bars(results: Sequence[Result]) -> list[Bar]:
 
 
 def _no_edge_bar(results: Sequence[Result], size: Size, kind: str) -> Bar:
-    top = size.points[-1]
-    gain, error = difference(rows_of(results, kind, "tilt", top), "lowest")
-    low, high = gain - Z_95 * error, gain + Z_95 * error
+    """Return whether trading more costs what its orders cost, and nothing else.
+
+    Without an edge, the net result at the highest budget lies below that at the lowest, on the same sessions,
+    and the paired interval of the difference holds what the additional orders cost with its sign turned. An
+    edge, a loss beyond the costs and a budget that changes nothing all miss it. That the interval lies below
+    0 as a whole is not asked: a year of real sessions can't tell a few bp from none.
+    """
+    top, lowest = (rows_of(results, kind, "tilt", point) for point in (size.points[-1], size.points[0]))
+    gain = difference(top, kind, "lowest")
+    low, high = gain.interval_bps
+    price = fmean(row["costs_bps"] for _, row in top) - fmean(row["costs_bps"] for _, row in lowest)
     return Bar(
-        f"{TITLES[kind]}: net of {top:g} trades over {size.points[0]:g}, bp per session",
-        gain,
-        "95 % interval not above 0: trading more pays nothing",
-        low <= 0.0,
-        f"[{low:+.2f}, {high:+.2f}]",
+        f"{TITLES[kind]}: net of {size.points[-1]:g} trades over {size.points[0]:g}, bp per session",
+        gain.bps,
+        f"below 0, and {-price:+.2f} (the costs of these trades) within its 95 % interval",
+        gain.bps < 0.0 < price and low <= -price <= high,
+        f"[{low:+.2f}, {high:+.2f}], over {gain.over}",
     )
 
 
@@ -215,13 +230,18 @@ def _frontier_table(rows: Sequence[dict[str, Any]]) -> Table:
         Column("net bp [95 %]", "{net_bps:+.2f} [{net_low_bps:+.2f}, {net_high_bps:+.2f}]"),
         Column("gross bp", "{gross_bps:+.2f}"),
         Column("costs bp", "{costs_bps:.2f}"),
+        Column("intervals over", "{interval_over}"),
         Column("Sharpe", "{sharpe:.2f}"),
         Column("above no budget", _with_interval("untilted")),
         Column("above the lowest set point", _with_interval("lowest")),
         Column("above random", _with_interval("random")),
         Column("above the tilt", _with_interval("tilt")),
     ]
-    return Table("frontier", "Frontiers, means over markets and keys", columns, rows)
+    title = (
+        "Frontiers, means over markets and keys; intervals over markets are Student's t, those over sessions "
+        "are of the bootstrap or Newey-West"
+    )
+    return Table("frontier", title, columns, rows)
 
 
 def _with_interval(name: str) -> str:
@@ -234,6 +254,7 @@ def _hold_table(rows: Sequence[dict[str, Any]]) -> Table:
         Column("hold", "{hold_rate_ratio:.1%}"),
         Column("trades", "{trades_per_session:.2f}"),
         Column("net bp [95 %]", "{net_bps:+.2f} [{net_low_bps:+.2f}, {net_high_bps:+.2f}]"),
+        Column("interval over", "{interval_over}"),
         Column("gross bp", "{gross_bps:+.2f}"),
         Column("Sharpe", "{sharpe:.2f}"),
     ]
@@ -268,9 +289,10 @@ def _text(
         "multipliers calibrated on up to 240 sessions before; only the budget differs. The shipped gold, "
         f"sampled, hold set point 55 %, on {size.markets} planted markets of other seeds than its own, "
         f"{sessions:,} sessions and {size.keys} runs of other random numbers each, and on {size.noise} noise "
-        "market(s). Intervals are over markets; within a market they are paired stationary bootstraps or, "
-        "for a single policy, Newey-West. The best of several set points flatters itself, so the optimum of "
-        "one market is looked for on the others.",
+        "market(s). Where there are several planted markets, they are the sample: intervals are Student's t "
+        "over them. On noise nothing differs between markets, and real bars are one market: there they are "
+        "over the sessions, paired stationary bootstraps or, for a single policy, Newey-West. The best of "
+        "several set points flatters itself, so the optimum of one market is looked for on the others.",
         _planted_words(table, gains, size),
         _tuned_words(table),
         _price_words(table, "noise", "On noise"),
@@ -347,20 +369,36 @@ def _price_words(table: Sequence[dict[str, Any]], kind: str, lead: str) -> str:
 def _hold_words(results: Sequence[Result], holds: Sequence[dict[str, Any]]) -> str:
     if not holds:
         return ""
-    error = fmean(
-        net(
-            rows_of([r for r in results if r["kind"] == "hold" and r["hold"] == row["hold_set_point_ratio"]],
-                    "hold", "tilt", BUDGET)
-        )[1]
-        for row in holds
-    )  # fmt: skip
-    values = [row["net_bps"] for row in holds]
-    spread = max(values) - min(values)
-    # two independent means differ by so much at most in 95 % of cases; these are paired, and differ less
-    chance = Z_95 * math.sqrt(2.0) * error
-    verdict = "less than" if spread < chance else "more than"
     named = "; ".join(f"{row['hold_set_point_ratio']:.0%}: {row['net_bps']:+.2f}" for row in holds)
+    words = f"**The hold set point** at {BUDGET:g} trades, net bp: {named}."
+    if holds[0]["n_markets"] == 1 or len(holds) == 1:
+        return words
+    return f"{words} {_spread_words(results, holds)}"
+
+
+def _spread_words(results: Sequence[Result], holds: Sequence[dict[str, Any]]) -> str:
+    """Compare the best and the worst hold set point on the same markets.
+
+    Which two they are was seen in the same figures, so the interval is one for all pairs together
+    (Bonferroni).
+    """
+    nets: dict[float, dict[int, float]] = {}
+    for result in results:
+        for market, row in rows_of([result], "hold", "tilt", BUDGET):
+            nets.setdefault(result["hold"], {})[market] = row["net_bps"]
+    worst, best = (
+        choose(holds, key=lambda row: row["net_bps"])["hold_set_point_ratio"] for choose in (min, max)
+    )
+    shared = sorted(nets[best].keys() & nets[worst].keys())
+    gap = pooled(
+        [(market, {"bps": nets[best][market] - nets[worst][market]}) for market in shared],
+        lambda row: row["bps"],
+        lambda row: 0.0,
+    )
+    each = 0.05 / math.comb(len(holds), 2)
+    chance = gap.reach_bps(NormalDist().inv_cdf(1.0 - each / 2.0))
+    verdict = "more" if gap.bps > chance else "no more"
     return (
-        f"**The hold set point** at {BUDGET:g} trades, net bp: {named}. The spread of {spread:.2f} bp is "
-        f"{verdict} the {chance:.2f} bp by which two such means scatter."
+        f"From {worst:.0%} to {best:.0%} is {gap.bps:.2f} bp, {verdict} than the {chance:.2f} bp that chance "
+        f"is allowed (95 % for all pairs together, over {gap.over})."
     )
