@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 
 import numpy as np
 import pytest
@@ -63,6 +64,13 @@ def test_what_is_wrong_with_a_sweep_is_found():
     assert off_the_line_bps([*bent, *flat], 2.0) == pytest.approx(0.1)
     assert off_the_line_bps([*bent, *flat], 5.0) == pytest.approx(1.0)
     assert rising_sweeps([*bent, *flat]) == 1
+
+
+def test_a_sweep_with_no_step_or_no_figure_does_not_fall():
+    assert rising_sweeps(sweep({0.0: 4.0}, 2.5)) == 1
+    lost = sweep({0.0: 4.0, 1.0: math.nan, 2.0: -1.0}, 2.5)
+    assert rising_sweeps(lost) == 1
+    assert math.isnan(off_the_line_bps(lost, 2.0))
 
 
 def test_without_a_sweep_nothing_is_said_of_its_line():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stairways.proof.extremes import largest
 from stairways.tuning.scenarios import SCENARIOS
 
 Row = Mapping[str, Any]
@@ -139,7 +140,7 @@ def off_the_line_bps(costs: Sequence[Row], most_cost_bps: float) -> float | None
         most_cost_bps: Points of higher costs are left out.
 
     Returns:
-        The largest distance; None without a sweep.
+        The largest distance; None without a sweep, NaN where a figure is NaN.
     """
     distances = []
     for points in groups(costs, "scenario", "year", "policy").values():
@@ -149,15 +150,16 @@ def off_the_line_bps(costs: Sequence[Row], most_cost_bps: float) -> float | None
             for point in points
             if point["cost_bps"] <= most_cost_bps
         ]
-    return max(distances, default=None)
+    return largest(distances)
 
 
 def rising_sweeps(costs: Sequence[Row]) -> int:
-    """Return how many sweeps do not fall at every step."""
+    """Return how many sweeps do not fall at every step; one without a step, or with a NaN, does not."""
     found = 0
     for points in groups(costs, "scenario", "year", "policy").values():
         ordered = sorted(points, key=lambda point: float(point["cost_bps"]))
-        found += bool((np.diff([point["mean_net_bps"] for point in ordered]) >= 0).any())
+        steps = np.diff([point["mean_net_bps"] for point in ordered])
+        found += not (len(steps) > 0 and bool((steps < 0).all()))
     return found
 
 
