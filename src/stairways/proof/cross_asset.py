@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import comb, isfinite
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from stairways.evaluation.gate_config import GateConfig
 from stairways.proof.cross_asset_runs import (
     PAIR_CAPITAL,
     SYMBOLS,
@@ -18,7 +22,10 @@ from stairways.proof.cross_asset_runs import (
     tune,
 )
 from stairways.proof.experiment import Bar, Cell, Column, Experiment, Findings, Job, Plot, Table
-from stairways.tuning.cross_asset import MAX_DRAWDOWN_RATIO, NORMAL_95
+from stairways.proof.extremes import largest
+from stairways.trading.observation import N_REGIME_FEATURES, n_price_inputs
+from stairways.trading.rules import TradingRules
+from stairways.tuning.cross_asset import MAX_DRAWDOWN_RATIO, NORMAL_95, YEAR_SESSIONS
 from stairways.tuning.evaluate import POLICY
 from stairways.tuning.shipped import shipped_gold
 
@@ -186,7 +193,6 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> list[Bar]:
         own = _of(rows, form)
         bars.append(_sharpe_bar(form, own))
         bars.append(_year_bar(form, own))
-        bars.append(_session_bar(form, own))
     bars += _tracking_bars(_of(rows, NATIVE), TRADES_ERROR)
     return bars
 
@@ -201,13 +207,12 @@ def _quick_bars(rows: Sequence[Mapping[str, Any]]) -> list[Bar]:
     return [
         _sharpe_bar(PAIRS, own),
         _year_bar(PAIRS, own),
-        _session_bar(PAIRS, own),
         *_tracking_bars(_of(rows, NATIVE), QUICK_TRADES_ERROR),
     ]
 
 
 def _sharpe_bar(form: str, rows: Sequence[Mapping[str, Any]]) -> Bar:
-    measured = [row for row in rows if row["sharpe"] is not None]
+    measured = [row for row in rows if row["sharpe"] is not None and isfinite(row["sharpe"])]
     worst = min(measured, key=lambda row: float(row["sharpe"]), default=None)
     note = ""
     if worst is not None:
@@ -225,7 +230,7 @@ def _sharpe_bar(form: str, rows: Sequence[Mapping[str, Any]]) -> Bar:
 
 def _year_bar(form: str, rows: Sequence[Mapping[str, Any]]) -> Bar:
     years = _years(rows)
-    typical = median(years) if years else None
+    typical = float(np.median(years)) if years else None
     within = sum(year <= MAX_DRAWDOWN_RATIO for year in years)
     note = "" if not years else f"{within} of {len(years)} years hold it, the worst has {max(years):.2%}"
     return Bar(
@@ -242,21 +247,10 @@ def _years(rows: Sequence[Mapping[str, Any]]) -> list[float]:
     return [row[f"year_{place + 1}_drawdown_ratio"] for row in rows for place in range(row["n_years"])]
 
 
-def _session_bar(form: str, rows: Sequence[Mapping[str, Any]]) -> Bar:
-    worst = max((float(row["max_intraday_drawdown_ratio"]) for row in rows), default=None)
-    return Bar(
-        f"{form}: largest drawdown within a session, %",
-        None if worst is None else 100.0 * worst,
-        f"<= {100 * MAX_DRAWDOWN_RATIO:.0f}",
-        worst is not None and worst <= MAX_DRAWDOWN_RATIO,
-        _sample(rows),
-    )
-
-
 def _tracking_bars(rows: Sequence[Mapping[str, Any]], trades_error: float) -> list[Bar]:
     tracked = [row for row in rows if row["target_hold_ratio"] is not None]
-    hold = max((abs(r["hold_rate_ratio"] - r["target_hold_ratio"]) for r in tracked), default=None)
-    trades = max((abs(r["trades_per_session"] - r["target_trades"]) for r in tracked), default=None)
+    hold = largest(abs(r["hold_rate_ratio"] - r["target_hold_ratio"]) for r in tracked)
+    trades = largest(abs(r["trades_per_session"] - r["target_trades"]) for r in tracked)
     chance = f", chance {tracked[0]['chance_hold_rate_ratio']:.1%}" if tracked else ""
     return [
         Bar(
@@ -298,7 +292,7 @@ def _forms_table(name: str, title: str, rows: Sequence[Mapping[str, Any]]) -> Ta
             "{above_random_bps:+.2f} [{above_random_low_bps:+.2f}, {above_random_high_bps:+.2f}]",
         ),
         Column("drawdown of each year", "{years}"),
-        Column("in any 252 sessions", "{year_drawdown_ratio:.2%}"),
+        Column(f"in any {YEAR_SESSIONS} sessions", "{year_drawdown_ratio:.2%}"),
         Column("over the whole range", "{range_drawdown_ratio:.2%}"),
         Column("within a session", "{max_intraday_drawdown_ratio:.2%}"),
         Column("the command says", "{said}"),
@@ -325,7 +319,7 @@ ACCOUNT_COLUMNS = (
     Column("Sharpe ± SE", "{sharpe:.2f} ± {sharpe_standard_error:.2f}"),
     Column("net bp [95 %]", "{mean_net_bps:+.2f} [{net_low_bps:+.2f}, {net_high_bps:+.2f}]"),
     Column("costs bp", "{costs_bps:.2f}"),
-    Column("drawdown in any 252 sessions", "{year_drawdown_ratio:.2%}"),
+    Column(f"drawdown in any {YEAR_SESSIONS} sessions", "{year_drawdown_ratio:.2%}"),
     Column("within a session", "{max_intraday_drawdown_ratio:.2%}"),
 )
 
@@ -390,7 +384,7 @@ def _draw(figure: Figure, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _text(job: Job, results: Mapping[str, dict[str, Any]], rows: Sequence[Mapping[str, Any]]) -> str:
-    parts = [METHOD]
+    parts = [_method()]
     if job.quick:
         parts.append(
             "The quick form judges the shipped gold under a calibrated tilt, not tuned, and three legs of "
@@ -409,9 +403,9 @@ def _text(job: Job, results: Mapping[str, dict[str, Any]], rows: Sequence[Mappin
             passed = sum(row["passed"] for row in own)
             worst = max(row["year_drawdown_ratio"] for row in own)
             parts.append(
-                f"*{form.capitalize()}* on the sample market: the command, which asks it of the worst 252 "
-                f"sessions of the whole range, passes {passed} of {len(own)} runs (deepest fall "
-                f"{worst:.2%}, net Sharpe ratio {_range(own, 'sharpe', '.2f')})."
+                f"*{form.capitalize()}* on the sample market: the command, which asks it of the worst "
+                f"{YEAR_SESSIONS} sessions of the whole range, passes {passed} of {len(own)} runs (deepest "
+                f"fall {worst:.2%}, net Sharpe ratio {_range(own, 'sharpe', '.2f')})."
             )
     real = [row for row in rows if row["real"] and row["form"] != GOLD]
     if real:
@@ -433,18 +427,25 @@ def _range(rows: Sequence[Mapping[str, Any]], name: str, form: str) -> str:
     return f"{min(values):{form}} to {max(values):{form}}" if values else "not measured"
 
 
-METHOD = """
-*Through pairs*: a policy of two legs acts on each pair of the three symbols, with a third of the capital, a
-tilt and random numbers of its own. Features and regime of a pair are those it was made for; a known symbol
-keeps its constants, the new one gets constants of its own sessions in the range the others were fitted on,
-never of a session judged. NAV is the sum; holds and trades are those of the pairs' decisions. *Three legs*: a
-gold trained on all three symbols (27 actions, 39 + 3 inputs), then tuned. With the default unit it may put
-0.45 of NAV to work where the pairs may put 0.30; the same artifacts are judged with two thirds of the unit as
-well, at the pairs' capital.
+def _method() -> str:
+    """Say how both forms are made and judged."""
+    unit, n_symbols = TradingRules().unit_fraction, len(SYMBOLS)
+    native, pairs = n_symbols * unit, PAIR_CAPITAL * n_symbols * unit
+    n_pairs = comb(n_symbols, len(TWO))
+    return f"""
+*Through pairs*: a policy of two legs acts on each of the {n_pairs} pairs of the symbols, with 1/{n_pairs} of
+the capital, a tilt and random numbers of its own. Features and regime of a pair are those it was made for; a
+known symbol keeps its constants, the new one gets constants of its own sessions in the range the others were
+fitted on, never of a session judged. NAV is the sum; holds and trades are those of the pairs' decisions.
+*Three legs*: a gold trained on all symbols ({3**n_symbols} actions, {n_price_inputs(n_symbols)} +
+{N_REGIME_FEATURES} inputs), then tuned. With the default unit it may put {native:.2f} of NAV to work where
+the pairs may put {pairs:.2f}; the same artifacts are judged with {PAIR_CAPITAL:.2f} of the unit as well, at
+the pairs' capital.
 
-The plan fails this test at a drawdown over 3 % or a Sharpe ratio of 0 or less, and names no length of time.
-Within a session the gates allow 2 % already, so that 3 % there asks nothing new; over a range without end the
-best policy there is falls deeper than any limit. The bars here are of one unseen year at a time (the range is
-cut into equal years, each counted from the NAV it began with) and of a session; the command asks the same of
-the worst 252 sessions anywhere in its range, which is stricter, and both stand in the table.
+The plan fails this test at a drawdown over {MAX_DRAWDOWN_RATIO:.0%} or a Sharpe ratio of 0 or less, and names
+no length of time. Within a session the gates ask for {GateConfig().max_drawdown_ratio:.0%} already, so that
+{MAX_DRAWDOWN_RATIO:.0%} there asks nothing new: it stands in the table and is no bar. Over a range without
+end the best policy there is falls deeper than any limit. The bars are of one unseen year at a time (the range
+is cut into equal years, each counted from the NAV it began with); the command asks the same of the worst
+{YEAR_SESSIONS} sessions anywhere in its range, which is stricter, and stands beside it.
 """
