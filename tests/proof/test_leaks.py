@@ -15,7 +15,7 @@ from stairways.evaluation.leak import ProductPipeline
 from stairways.market.features import FeatureConstants, compute_features
 from stairways.proof.experiment import Job
 from stairways.proof.leak_trials import LEFT_OUT, ground, without
-from stairways.proof.leaks import Leaks, _is_named, power
+from stairways.proof.leaks import SAME_BAR, Leaks, _fill_words, _is_named, power
 from stairways.proof.planted_leaks import PLANTED, CentredWindow, FullHistoryScaler, SameBarFill
 from stairways.proof.runner import run_experiment
 from stairways.trading.rules import TradingRules
@@ -132,6 +132,23 @@ def test_bars_fail_where_nothing_was_run(tmp_path):
     findings = Leaks().conclude(Job(0, True, None, tmp_path), {})
     assert findings.bars
     assert not any(bar.passed for bar in findings.bars)
+
+
+class TestWords:
+    def test_what_shows_a_fill_on_its_own_bar_is_said_as_it_was_counted(self):
+        effects = [{"leak": SAME_BAR, "net_change_bps": change} for change in (-0.5, 0.25)]
+        moments = {"leak": SAME_BAR, "n_cuts": 60, "shown_truncated": 1, "shown_perturbed": 44}
+        words = _fill_words([moments], effects)
+        assert "by 0.500 bp a session at most" in words
+        assert "at 1 of 60 moments, changing it at 44: it shows best where" in words
+        worse = {**moments, "shown_truncated": 44}
+        assert "shows it no more often" in _fill_words([worse], effects)
+        assert _fill_words([], effects) == ""
+
+    def test_how_bars_are_changed_comes_from_the_code_that_changes_them(self, tmp_path):
+        text = " ".join(Leaks().conclude(Job(0, True, None, tmp_path), {}).text.split())
+        assert "by up to 16% at once and 2% a bar, volumes by a factor of 2.7" in text
+        assert "50% of the moments lie inside" in text
 
 
 @pytest.mark.slow
