@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 
 import pytest
 from toys import Silent
@@ -108,6 +109,22 @@ def test_single_cells_that_are_far_off_miss_their_bar(results, tmp_path):
     [bar] = [b for name, b in bars_of(results, tmp_path).items() if name.startswith("cells whose")]
     assert not bar.passed
     assert bar.observed == "2 of 3"
+
+
+def test_a_cell_without_a_figure_lies_outside(results, tmp_path):
+    results["pair-2-0_9"] |= {"ratio": math.nan}
+    results["pair-2-0_8"] |= {"ratio": math.nan}
+    [bar] = [b for name, b in bars_of(results, tmp_path).items() if name.startswith("cells whose")]
+    assert (bar.passed, bar.observed) == (False, "2 of 3")
+
+
+def test_where_no_cell_was_simulated_nothing_is_shown(results, tmp_path):
+    left = {key: result for key, result in results.items() if not key.startswith("pair")}
+    bars = bars_of(left, tmp_path)
+    assert {name for name, bar in bars.items() if not bar.passed} == {
+        "simulated power at the formula's sessions, pooled",
+        "cells whose simulated power is further than 2 s.e. from 80%",
+    }
 
 
 def test_a_size_that_is_not_kept_is_said(results, tmp_path):

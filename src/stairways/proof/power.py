@@ -176,7 +176,7 @@ def _bars(rows: Sequence[Row]) -> list[Bar]:
             Bar(
                 f"power of all three verdicts, {row['scenario']} candidate, {row['n_sessions']:,} sessions",
                 row["ratio"],
-                f"80% ± {100 * reach:.1f} points (2 s.e.)",
+                f"{POWER:.0%} ± {100 * reach:.1f} points (2 s.e.)",
                 abs(row["ratio"] - POWER) <= reach,
                 f"{row['n_runs']:,} runs; true Sharpe ratios {row['candidate_annual']:g}, gold "
                 f"{row['gold_annual']:g}, random {row['random_annual']:g}",
@@ -186,13 +186,16 @@ def _bars(rows: Sequence[Row]) -> list[Bar]:
 
 
 def _pooled_bar(pairs: Sequence[Row]) -> Bar:
+    name = "simulated power at the formula's sessions, pooled"
     runs = sum(row["n_runs"] for row in pairs)
+    if not runs:
+        return Bar(name, None, f"{POWER:.0%}", False, "nothing was simulated")
     ratio = sum(row["accepted"] for row in pairs) / runs
     reach = 2.0 * binomial_error(POWER, runs)
     return Bar(
-        "simulated power at the formula's sessions, pooled",
+        name,
         ratio,
-        f"80% ± {100 * reach:.1f} points (2 s.e.)",
+        f"{POWER:.0%} ± {100 * reach:.1f} points (2 s.e.)",
         abs(ratio - POWER) <= reach,
         f"{runs:,} runs in {len(pairs)} cells of a difference and a correlation, t(4) returns",
     )
@@ -201,30 +204,35 @@ def _pooled_bar(pairs: Sequence[Row]) -> Bar:
 def _cells_bar(pairs: Sequence[Row]) -> Bar:
     """Return the bar of single cells; a right formula puts one in 22 outside by chance.
 
-    The most that may lie outside is the number that chance exceeds with less than 1 %.
+    The most that may lie outside is the number that chance exceeds with less than 1 %. Of so few cells that
+    all might lie outside, none included, the bar can't be missed, and does not hold.
     """
-    outside = [row for row in pairs if abs(row["ratio"] - POWER) > 2.0 * binomial_error(POWER, row["n_runs"])]
+    outside = [
+        row for row in pairs if not abs(row["ratio"] - POWER) <= 2.0 * binomial_error(POWER, row["n_runs"])
+    ]
     level, n = 2.0 * NormalDist().cdf(-2.0), len(pairs)
     most = next(k for k in range(n + 1) if chance_of_at_least(k + 1, n, level) < 0.01)
     names = ", ".join(f"{row['difference_annual']:g} at r {row['correlation']:g}" for row in outside)
     return Bar(
-        "cells whose simulated power is further than 2 s.e. from 80%",
+        f"cells whose simulated power is further than 2 s.e. from {POWER:.0%}",
         f"{len(outside)} of {len(pairs)}",
         f"at most {most}: more would be chance with less than 1%",
-        len(outside) <= most,
+        len(outside) <= most < n,
         names or "none",
     )
 
 
 def _size_bar(row: Row) -> Bar:
-    nominal = 0.025
+    from stairways.evaluation.gate_config import GateConfig
+
+    nominal = (1.0 - GateConfig().confidence) / 2.0
     reach = 2.0 * binomial_error(nominal, row["n_runs"])
     joint = row["kind"] == "joint"
     what = "all three verdicts" if joint else "verdict against gold"
     return Bar(
         f"accepted without any difference, {what}, n = {row['n_sessions']:,}",
         row["ratio"],
-        f"at most 2.5% + {100 * reach:.1f} points (2 s.e.)",
+        f"at most {nominal:.1%} + {100 * reach:.1f} points (2 s.e.)",
         row["ratio"] <= nominal + reach,
         f"{row['n_runs']:,} runs, t(4) returns",
     )
