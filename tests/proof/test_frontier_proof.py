@@ -23,7 +23,7 @@ from stairways.proof.frontier_pool import (
     rows_of,
     slope,
 )
-from stairways.proof.frontier_report import findings
+from stairways.proof.frontier_report import _cost_bars, _distance_bar, findings
 from stairways.proof.runner import run_experiment
 
 SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -158,6 +158,19 @@ class TestBars:
             findings(sound(trades=lambda p: p or 2.0), QUICK, real_bars=False), "largest distance"
         ).passed
 
+    def test_a_point_without_a_figure_is_missed(self):
+        found = findings(sound(trades=lambda p: math.nan if p == 30.0 else p), QUICK, real_bars=False)
+        assert bar(found, "largest distance").observed is None
+        assert not bar(found, "noise: costs").passed
+
+    def test_cells_that_are_asked_for_and_absent_are_missed(self):
+        planted = [
+            {**result, "rows": [r for r in result["rows"] if r["arm"] == "oracle"]} for result in sound()
+        ]
+        assert not _distance_bar(planted).passed
+        for cost_bar in _cost_bars(planted, real_bars=True):
+            assert (cost_bar.observed, cost_bar.passed) == (None, False)
+
     @pytest.mark.parametrize("costs", [0.146, 0.154])
     def test_costs_that_are_not_those_set_are_missed(self, costs):
         assert not bar(findings(sound(costs=costs), QUICK, real_bars=False), "noise: costs").passed
@@ -189,6 +202,8 @@ class TestBars:
         assert not bar(found, "5 minutes: net of 30").passed
         assert bar(found, "real bars: costs").passed
         assert [table.name for table in found.tables] == ["frontier", "golds"]
+        assert "2025-05-12 to 2025-12-31, golds trained on 2022-02-02 to 2022-11-22" in found.text
+        assert "2022-11-25 to 2023-01-05" in found.tables[1].title
 
 
 class TestHold:

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from statistics import NormalDist, fmean
 from typing import TYPE_CHECKING, Any
 
+from stairways.control.setpoints import SetPoints
 from stairways.proof.experiment import Bar, Column, Findings, Plot, Table
+from stairways.proof.extremes import largest
+from stairways.proof.frontier import REAL, REAL_RECORD, REAL_SESSIONS, REAL_TRAIN
 from stairways.proof.frontier_pictures import draw_made, draw_without_edge
 from stairways.proof.frontier_pool import (
     Pooled,
@@ -18,15 +21,19 @@ from stairways.proof.frontier_pool import (
     rows_of,
     slope,
 )
+from stairways.trading.rules import TradingRules
+from stairways.tuning.evaluate import CALIBRATION_SESSIONS
 
 if TYPE_CHECKING:
     from stairways.proof.frontier import Size
 
 REACHABLE_TRADES, MOST_DISTANCE_TRADES = 5.0, 0.5
-UNIT_COST_BPS, MOST_COST_ERROR = 0.15, 0.02
-"""A trade moves a unit of 15 % of NAV at 1 bp one way: 0.15 bp of NAV. Prices and NAV move between the order
-that opens a position and the one that closes it, which is worth well under 2 % of that."""
-BUDGET, MOST_OF_THE_BEST = 16.5, 0.9
+RULES = TradingRules()
+ONE_WAY_BPS = RULES.costs.commission_bps + RULES.costs.half_spread_bps
+UNIT_COST_BPS, MOST_COST_ERROR = RULES.unit_fraction * ONE_WAY_BPS, 0.02
+"""A trade moves one unit of NAV. Prices and NAV move between the order that opens a position and the one that
+closes it, which is worth less than the error allowed."""
+BUDGET, MOST_OF_THE_BEST = SetPoints().trades_per_session, 0.9
 TITLES = {
     "tilt": "planted",
     "tuned": "planted",
@@ -121,7 +128,7 @@ def _bars(
     results: Sequence[Result], size: Size, gains: Sequence[Mapping[str, Any]], *, real_bars: bool
 ) -> list[Bar]:
     bars = [_optimum_bar(gains, size), _chance_bar(results, size), _distance_bar(results)]
-    bars += _cost_bars(results)
+    bars += _cost_bars(results, real_bars=real_bars)
     bars.append(_no_edge_bar(results, size, "noise"))
     if real_bars:
         bars.append(_no_edge_bar(results, size, "real"))
@@ -162,40 +169,48 @@ def _error_words(gain: Pooled, size: Size) -> str:
 
 
 def _distance_bar(results: Sequence[Result]) -> Bar:
-    distances = [
-        (abs(row["trades_per_session"] - row["set_point"]), result["kind"], row["set_point"])
+    kept = [
+        (result["kind"], row)
         for result in results
         for row in result["rows"]
         if row["arm"] in ("tilt", "tuned") and row["set_point"] >= REACHABLE_TRADES
     ]
-    worst, kind, point = max(distances)
+    distances = [abs(row["trades_per_session"] - row["set_point"]) for _, row in kept]
+    worst = largest(distances)
+    held = worst is not None and worst <= MOST_DISTANCE_TRADES
+    note = "nothing was measured"
+    if kept:
+        kind, row = next(
+            place for place, off in zip(kept, distances, strict=True) if off == worst or math.isnan(off)
+        )
+        note = f"of {len(kept)} points, each a mean over its sessions; worst: {kind}, {row['set_point']:g}"
     return Bar(
         f"largest distance of the trades achieved from a set point of {REACHABLE_TRADES:g} or more",
         worst,
         f"<= {MOST_DISTANCE_TRADES:g} trades",
-        worst <= MOST_DISTANCE_TRADES,
-        f"of {len(distances)} points, each a mean over its sessions; worst: {kind}, set point {point:g}",
+        held,
+        note,
     )
 
 
-def _cost_bars(results: Sequence[Result]) -> list[Bar]:
+def _cost_bars(results: Sequence[Result], *, real_bars: bool) -> list[Bar]:
     """Return whether the costs of a trade are those that were set, on every kind of market."""
     bars = []
-    for kind, title in (("tilt", "planted"), ("noise", "noise"), ("real", "real bars")):
+    for kind, title in (("tilt", "planted"), ("noise", "noise"), *((("real", "real bars"),) * real_bars)):
         rows = [
             row for r in results if r["kind"] == kind for row in r["rows"] if row["arm"] in ("tilt", "random")
         ]
-        if rows:
-            found = slope(rows, "costs_bps")
-            bars.append(
-                Bar(
-                    f"{title}: costs of one more trade, bp",
-                    found,
-                    f"{UNIT_COST_BPS:g} within {MOST_COST_ERROR:.0%} (unit 15 % of NAV x 1 bp)",
-                    abs(found - UNIT_COST_BPS) <= MOST_COST_ERROR * UNIT_COST_BPS,
-                    f"least squares over {len(rows)} points",
-                )
+        found = slope(rows, "costs_bps") if rows else None
+        bars.append(
+            Bar(
+                f"{title}: costs of one more trade, bp",
+                found,
+                f"{UNIT_COST_BPS:g} within {MOST_COST_ERROR:.0%} (unit {RULES.unit_fraction:.0%} of NAV x "
+                f"{ONE_WAY_BPS:g} bp)",
+                found is not None and abs(found - UNIT_COST_BPS) <= MOST_COST_ERROR * UNIT_COST_BPS,
+                f"least squares over {len(rows)} points",
             )
+        )
     return bars
 
 
@@ -270,8 +285,12 @@ def _gold_table(rows: Sequence[Result]) -> Table:
         Column("net bp", "{net_bps:+.2f}"),
         Column("net bp before over-hold", "{skill_before_over_hold_bps:+.2f}"),
     ]
-    title = "Golds on real bars, trained on 2022-02-02 to 2022-11-22, measured on the 28 sessions after"
+    title = f"Golds on real bars, trained on {_dates(REAL_TRAIN)}, measured on {_dates(REAL_RECORD)}"
     return Table("golds", title, columns, rows)
+
+
+def _dates(span: str) -> str:
+    return span.replace(":", " to ")
 
 
 def _text(
@@ -286,8 +305,9 @@ def _text(
     sessions = next(r["data"]["n_sessions"] for r in results if r["kind"] == "tilt")
     words = [
         "`stairways frontier` leads one policy through the same sessions under every set point, its "
-        "multipliers calibrated on up to 240 sessions before; only the budget differs. The shipped gold, "
-        f"sampled, hold set point 55 %, on {size.markets} planted markets of other seeds than its own, "
+        f"multipliers calibrated on up to {CALIBRATION_SESSIONS} sessions before; only the budget differs. "
+        f"The shipped gold, sampled, hold set point {SetPoints().hold_rate_ratio:.0%}, on {size.markets} "
+        "planted markets of other seeds than its own, "
         f"{sessions:,} sessions and {size.keys} runs of other random numbers each, and on {size.noise} noise "
         "market(s). Where there are several planted markets, they are the sample: intervals are Student's t "
         "over them. On noise nothing differs between markets, and real bars are one market: there they are "
@@ -302,8 +322,9 @@ def _text(
             _price_words(
                 table,
                 "real",
-                f"On real five-minute bars of NVDA and MSFT, 2025-05-12 to 2025-12-31, golds trained on 2022 "
-                f"({size.golds} seeds, same sessions),",
+                f"On real bars of {' and '.join(REAL['symbols'])} ({REAL['interval']}), "
+                f"{_dates(REAL_SESSIONS)}, golds trained on {_dates(REAL_TRAIN)} ({size.golds} seeds, "
+                "same sessions),",
             )
         )
     else:
@@ -321,7 +342,8 @@ def _planted_words(table: Sequence[dict[str, Any]], gains: Sequence[Mapping[str,
     best, last = max(rows, key=lambda row: row["net_bps"]), rows[-1]
     budget, free = _point(table, "tilt", "tilt", BUDGET), _point(table, "tilt", "untilted", None)
     chosen = sorted({row["set_point"] for row in gains})
-    place = "at the right-hand end" if best is last else "inside the range"
+    ends = {id(rows[0]): "at the left-hand end", id(last): "at the right-hand end"}
+    place = ends.get(id(best), "inside the range")
     most = next(row for row in rows if row["net_bps"] >= MOST_OF_THE_BEST * best["net_bps"])
     return (
         f"**With a signal** the net result is highest at {best['trades_per_session']:.1f} trades "
