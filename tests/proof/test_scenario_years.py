@@ -14,8 +14,9 @@ from toys import Silent
 from stairways.config import DateRange
 from stairways.proof.experiment import Job
 from stairways.proof.runner import run_experiment
-from stairways.proof.scenario_findings import BASELINES
+from stairways.proof.scenario_findings import BASELINES, _behaviour_bars, _cost_bars
 from stairways.proof.scenario_pooling import CANDIDATE, off_the_line_bps, over_years, rising_sweeps
+from stairways.proof.scenario_report import _one_year_words
 from stairways.proof.scenarios import YEARS, Scenarios, _names
 from stairways.tuning.scenarios import SCENARIOS
 
@@ -71,6 +72,60 @@ def test_a_sweep_with_no_step_or_no_figure_does_not_fall():
     lost = sweep({0.0: 4.0, 1.0: math.nan, 2.0: -1.0}, 2.5)
     assert rising_sweeps(lost) == 1
     assert math.isnan(off_the_line_bps(lost, 2.0))
+
+
+def points(**changes):
+    """Return a sweep that holds every bar, but for what is changed of its points."""
+    swept = sweep({0.0: 4.0, 1.0: 1.5, 2.0: -1.0}, 2.5)
+    return [{**point, "costs_bps": point["cost_bps"] * 2.5, **changes} for point in swept]
+
+
+class TestBars:
+    def test_a_sound_sweep_holds_them_all(self):
+        assert all(bar.passed for bar in _cost_bars(points()))
+
+    def test_no_sweep_holds_none(self):
+        assert not any(bar.passed for bar in _cost_bars([]))
+
+    def test_no_year_holds_none(self):
+        bars = _behaviour_bars([])
+        assert len(bars) == len(SCENARIOS) + 1
+        assert not any(bar.passed for bar in bars)
+
+    @pytest.mark.parametrize(
+        ("changes", "missed"),
+        [
+            ({"decisions_equal": False}, ["points of a sweep with other decisions"]),
+            ({"costs_bps": 0.0}, ["costs charged off cost times turnover, bp"]),
+            ({"costs_bps": math.nan}, ["costs charged off cost times turnover, bp"]),
+        ],
+    )
+    def test_what_is_wrong_is_missed(self, changes, missed):
+        assert [bar.name for bar in _cost_bars(points(**changes)) if not bar.passed] == missed
+
+    def test_a_year_without_a_figure_is_missed(self):
+        rows = [
+            {
+                "scenario": name,
+                "year": year,
+                "policy": policy,
+                "n_sessions": 250,
+                "hold_rate_ratio": 0.55 if year == 0 else math.nan,
+                "trades_per_session": 16.5,
+                "sessions_over_drawdown_limit": 0,
+            }
+            for name in SCENARIOS
+            for year in (0, 1)
+            for policy in (CANDIDATE, *BASELINES)
+        ]
+        missed = [bar.name for bar in _behaviour_bars(rows) if not bar.passed]
+        assert missed == [f"{name}: hold rate off its target, points, worst year" for name in SCENARIOS]
+
+
+@pytest.mark.parametrize(("error", "said"), [(1.0, "can't tell"), (0.1, "the targets are")])
+def test_what_one_year_can_show_depends_on_its_error(error, said):
+    rows = [{"scenario": n, "policy": CANDIDATE, "sharpe_standard_error": error} for n in SCENARIOS]
+    assert said in _one_year_words(rows)
 
 
 def test_without_a_sweep_nothing_is_said_of_its_line():

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Z_95 = 1.96
+
 
 def main_table(pooled: Sequence[dict[str, Any]]) -> Table:
     """Return every policy in each scenario."""
@@ -187,12 +189,11 @@ def text(
         "prices rise over the year.",
         "**The target.** "
         + " ".join(_target_words(by_place[name, CANDIDATE], rows) for name in SCENARIOS)
-        + f" {_verdict_words(by_place)} Without any skill it was met as well: "
-        + ", ".join(
+        + f" {_verdict_words(by_place)} Without any skill the target is met by "
+        + " and by ".join(
             f"{name_of(policy)} in {_years_met(policy, pooled)}" for policy in ("random", "buy_and_hold")
         )
-        + ". It is no bar here: these policies were made on another market, and one year can't show a Sharpe "
-        f"ratio of 0.6, whose standard error is {_mean_error(rows):.1f}.",
+        + f". It is no bar here: these policies were made on another market. {_one_year_words(rows)}",
         "**Against the baselines.** "
         + " ".join(_pair_words(name, paired) for name in SCENARIOS)
         + " A year is one draw of the market; the intervals "
@@ -210,6 +211,17 @@ def _years_met(policy: str, pooled: Sequence[Row]) -> str:
 def _mean_error(rows: Sequence[Row]) -> float:
     errors = [row["sharpe_standard_error"] for row in rows if row["policy"] == CANDIDATE]
     return float(np.mean(errors))
+
+
+def _one_year_words(rows: Sequence[Row]) -> str:
+    """Say what one year can show of the targets, by the standard error of its Sharpe ratio."""
+    targets = sorted({SCENARIOS[row["scenario"]].target_sharpe for row in rows})
+    error = _mean_error(rows)
+    words = f"The Sharpe ratio of one year has a standard error of {error:.1f}"
+    asked = " and ".join(f"{target:g}" for target in targets)
+    if max(targets) < Z_95 * error:
+        return f"{words}, so that one year can't tell {asked} from 0."
+    return f"{words}; the targets are {asked}."
 
 
 def _target_words(row: Row, rows: Sequence[Row]) -> str:
@@ -250,9 +262,9 @@ def cost_text(swept: Sequence[Row], off_the_line_bps: float | None) -> str:
         "**Costs.** Decisions are drawn with the same numbers at every cost, so a sweep shows the price of "
         "trading alone. The candidate's mean net result, bp per session: "
         + "; ".join(_cost_words(name, swept) for name in SCENARIOS)
-        + f". Up to 10 bp a sweep lies at most {_number(off_the_line_bps, 3)} bp off the line that its "
-        "turnover draws: positions are sized from the NAV of the moment, in whole shares, and costs have "
-        "lowered it."
+        + f". Up to {max(row['cost_bps'] for row in swept):g} bp a sweep lies at most "
+        f"{_number(off_the_line_bps, 3)} bp off the line that its turnover draws: positions are sized from "
+        "the NAV of the moment, in whole shares, and costs have lowered it."
     )
 
 
