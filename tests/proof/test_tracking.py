@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from stairways.control.actuators import TiltActuator
 from stairways.proof.experiment import Job
 from stairways.proof.runner import run_experiment
 from stairways.proof.tracking import Tracking
-from stairways.proof.tracking_findings import argued_gain, conclude, least_share
+from stairways.proof.tracking_findings import _moving_bars, argued_gain, conclude, least_share
 from stairways.proof.tracking_plan import (
     DEFAULT,
     FULL,
@@ -72,7 +73,15 @@ class TestSettings:
             assert {f"{policy}-{mode}-default" for mode in MODES} <= {cell.key for cell in cells}
 
 
-def made_up(form, *, hold_spread=0.01, trades_spread=0.5, session_error=0.1):
+def _followed(name, share):
+    """Return what a loop follows: a moving one that share of its own target, any other hardly anything."""
+    standing = {"up": 0.05, "down": -0.05}
+    _, _, rest = name.partition("moving-")
+    own = rest.partition("-")[0]
+    return standing | ({own: share} if own else {})
+
+
+def made_up(form, *, hold_spread=0.01, trades_spread=0.5, session_error=0.1, followed=0.6):
     """Return results of policies that keep their set points and earn the more the less they are held."""
     rng = np.random.default_rng(1)
     shared = rng.normal(2e-4, 4e-3, (form.keys, form.sessions))
@@ -93,7 +102,7 @@ def made_up(form, *, hold_spread=0.01, trades_spread=0.5, session_error=0.1):
             "hold_scatter": 0.1,
             "trades_scatter": 6.0,
             "session_errors": {"up": session_error, "down": session_error},
-            "followed": {"up": 0.6, "down": -0.1},
+            "followed": _followed(name, followed),
         }
     return results
 
@@ -105,7 +114,7 @@ class TestConclusion:
     def test_close_policies_pass(self, tmp_path):
         findings = self.concluded(tmp_path)
         assert [bar.name for bar in findings.bars if not bar.passed] == []
-        assert len(findings.bars) == 7
+        assert len(findings.bars) == 8
 
     def test_loose_ones_fail(self, tmp_path):
         missed = [bar.name for bar in self.concluded(tmp_path, hold_spread=0.03).bars if not bar.passed]
@@ -115,11 +124,29 @@ class TestConclusion:
         assert len(missed) == 3
         assert all("±1.5 trades" in name for name in missed)
 
-    def test_a_target_that_is_not_followed_fails(self, tmp_path):
-        bar = self.concluded(tmp_path, session_error=0.16).bars[-1]
-        assert not bar.passed
-        assert bar.observed == pytest.approx(16.0)
-        assert "price in Sharpe" in bar.note
+    def test_a_target_that_is_missed_fails(self, tmp_path):
+        near, followed = self.concluded(tmp_path, session_error=0.16).bars[-2:]
+        assert not near.passed
+        assert near.observed == pytest.approx(16.0)
+        assert "price in Sharpe" in near.note
+        assert followed.passed
+        assert followed.observed == pytest.approx(55.0)
+
+    def test_a_loop_that_ignores_the_target_fails(self, tmp_path):
+        """It stands at the mean, keeps near, and follows no more than the loop with the fixed target."""
+        near, followed = self.concluded(tmp_path, followed=0.07).bars[-2:]
+        assert near.passed
+        assert not followed.passed
+        assert followed.observed == pytest.approx(2.0)
+        assert "7% of the movement is followed, 5% where the default stands" in followed.note
+
+    def test_nothing_measured_and_no_figure_hold_neither(self, tmp_path):
+        assert not any(bar.passed for bar in _moving_bars([]))
+        rows = [dict(row) for row in self.concluded(tmp_path).rows]
+        for row in rows:
+            if row["kind"] == "moving":
+                row |= {"session_error_points": math.nan, "followed_ratio": math.nan}
+        assert not any(bar.passed for bar in _moving_bars(rows))
 
     def test_the_price_is_the_paired_difference(self, tmp_path):
         """Returns fall by 1e-3 x gain: 10 x gain basis points, the same in every session."""
