@@ -167,14 +167,16 @@ def test_bands_that_are_not_given_judge_nothing():
 @pytest.mark.parametrize(
     ("word", "name", "fields", "line"),
     [
-        ("GATE", "gate.judged", {"cycle": 3, "passed": False, "failures": "hold_rate"},
-         "GATE    3  FAILED: hold_rate"),
-        ("GATE", "gate.judged", {"cycle": 3, "passed": True, "failures": "none"}, "GATE    3  passed"),
+        ("GATE", "gate.judged", {"cycle": 3, "passed": False, "failures": "hold_rate,shadow_replay"},
+         "CHECK   3  NOT in band and safe: hold rate, shadow replay"),
+        ("GATE", "gate.judged", {"cycle": 3, "passed": True, "failures": "none"},
+         "CHECK   3  in band and safe"),
         ("SHADOW", "shadow.replayed", {"cycle": 3, "passed": True, "reason": "x"}, "SHADOW  3  passed"),
         ("SHADOW", "shadow.replayed", {"cycle": 3, "passed": False, "reason": "x"}, "SHADOW  3  FAILED: x"),
         ("CYCLE", "run.stopped_early", {"cycle": 4, "reason": "early stop: 2 cycles"},
          "CYCLE   4  early stop: 2 cycles"),
-        ("GATE", "test.looked_at", {"sessions": 1000, "looks": 2}, "GATE    look 2 at 1000 unseen sessions"),
+        ("GATE", "test.looked_at", {"sessions": 1000, "looks": 2},
+         "FINAL GATE look 2 at 1,000 unseen sessions"),
         ("CYCLE", "cycle.finished", {},
          "CYCLE     hold none  trades none  net none bp  drift none  no improvement"),
     ],
@@ -243,6 +245,8 @@ def test_outcome_ends_with_the_path_in_one_piece():
 
 
 def test_outcome_says_what_happened():
+    assert "FINAL GATE: Refused: 1 of 10" in outcome_text(refused("hold_rate"))
+    assert "FINAL GATE: Accepted: in its bands" in outcome_text(summary())
     assert "Refused: 1 of 10 required" in outcome_text(refused("hold_rate"))
     assert "hold_rate: the reason of hold_rate" in outcome_text(refused("hold_rate"))
     assert "Accepted WITHOUT PROVEN SKILL" in outcome_text(without_skill())

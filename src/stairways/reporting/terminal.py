@@ -188,7 +188,7 @@ def event_line(word: str, name: str, fields: Mapping[str, Any]) -> tuple[str, st
     if kind not in EVENTS:
         return None
     text, tone = EVENTS[kind](fields)
-    return f"{word:<8}{text}", tone
+    return f"{LEADS.get(kind, word):<7} {text}", tone
 
 
 def _cycle_finished(fields: Mapping[str, Any]) -> tuple[str, str]:
@@ -202,10 +202,11 @@ def _shadow_replayed(fields: Mapping[str, Any]) -> tuple[str, str]:
     return f"{fields.get('cycle', '')}  FAILED: {fields.get('reason', '')}", "bad"
 
 
-def _gate_judged(fields: Mapping[str, Any]) -> tuple[str, str]:
+def _cycle_judged(fields: Mapping[str, Any]) -> tuple[str, str]:
     if fields.get("passed"):
-        return f"{fields.get('cycle', '')}  passed", "good"
-    return f"{fields.get('cycle', '')}  FAILED: {fields.get('failures', '')}", "warn"
+        return f"{fields.get('cycle', '')}  in band and safe", "good"
+    against = str(fields.get("failures", "")).replace(",", ", ")
+    return f"{fields.get('cycle', '')}  NOT in band and safe: {words_of(against)}", "warn"
 
 
 def _algorithm(fields: Mapping[str, Any]) -> str:
@@ -227,7 +228,7 @@ def _controller_alert(fields: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _test_looked_at(fields: Mapping[str, Any]) -> tuple[str, str]:
-    return f"look {fields.get('looks', '')} at {fields.get('sessions', '')} unseen sessions", ""
+    return f"look {fields.get('looks', 0):,} at {fields.get('sessions', 0):,} unseen sessions", ""
 
 
 def _cycle_figures(fields: Mapping[str, Any]) -> str:
@@ -257,7 +258,7 @@ EVENTS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = MappingPr
     {
         "cycle.finished": _cycle_finished,
         "shadow.replayed": _shadow_replayed,
-        "gate.judged": _gate_judged,
+        "gate.judged": _cycle_judged,
         "run.stopped_early": _stopped_early,
         "algorithm.chosen": lambda fields: (_algorithm(fields), ""),
         "run.resumed": lambda fields: (f"resumed run {fields.get('run_id', '')}", ""),
@@ -267,6 +268,9 @@ EVENTS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = MappingPr
         "looked": lambda fields: (_look_figures(fields), ""),
     }
 )
+
+# The log says GATE of both; only one of them is the gate that decides.
+LEADS: Mapping[str, str] = MappingProxyType({"gate.judged": "CHECK", "test.looked_at": "FINAL GATE"})
 
 
 def print_outcome(console: Console, summary: Mapping[str, Any], folder: Path | None = None) -> None:
@@ -291,7 +295,7 @@ def print_outcome(console: Console, summary: Mapping[str, Any], folder: Path | N
     console.print()
     print_data(console, summary["data"])
     console.print()
-    console.print(Text(said.sentence, style=f"bold {STYLES[said.tone]}"))
+    console.print(Text(f"FINAL GATE: {said.sentence}", style=f"bold {STYLES[said.tone]}"))
     for name, reason in said.failed:
         console.print(Text(f"  {name}: {reason}"))
     if folder is not None:
