@@ -50,6 +50,12 @@ class TestEarlyStop:
         assert ("run.stopped_early" in log) == (expected < 4)
         assert ("early stop" in summary["run"]["stopped"]) == (expected < 4)
 
+    def test_a_run_that_never_beat_gold_says_so_of_its_candidate(self, tuned_with):
+        ended, _, log = tuned_with({"cycles": 1, **NEVER_BETTER})
+        assert "least bad: no cycle beat gold" in ended.out
+        assert "best stays untilted gold" in ended.out
+        assert "best_cycle=0" in log
+
     def test_an_improvement_starts_the_count_anew(self, tuned_with, monkeypatch):
         """The second cycle is made the better one: one without before it and one behind never make two."""
         assess, judged = cycle_module.assess_improvement, []

@@ -4,9 +4,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from summaries import REQUIRED, no_sharpe, refused, summary, verdict, without_skill
+from summaries import REQUIRED, fallen_back, no_sharpe, refused, summary, verdict, without_skill
 
 from stairways.reporting.page import (
+    least_bad,
     number,
     observed_text,
     outcome,
@@ -306,5 +307,33 @@ def test_a_cycle_that_improved_and_failed_its_gate_is_not_kept():
     made["cycles"][1] |= {"improved": False, "gate_passed": False}
     made["cycles"][1]["verdicts"][0] = verdict("hold_rate", passed=False)
     text = Page(summary_page(made)).text
-    assert "not kept: the gate failed" in text
+    assert "not kept: out of band or not safe (against cycle 1)" in text
     assert "FAILED hold rate" in text
+
+
+def test_a_cycle_that_improved_and_drifted_too_far_is_not_kept():
+    made = summary()
+    made["cycles"][1]["improved"] = False
+    assert "not kept: drift over its limit (against cycle 1)" in Page(summary_page(made)).text
+
+
+def test_each_cycle_says_what_it_was_measured_against(text):
+    assert "improved (against untilted gold)" in text
+    assert "improved (against cycle 1)" in text
+    assert "which is gold as it is, untilted, until a cycle beats it" in text
+
+
+def test_the_chosen_cycle_is_called_least_bad_where_no_cycle_beat_gold(text):
+    fallen = Page(summary_page(fallen_back())).text
+    assert "Candidate's cycle 2 of 2, least bad: no cycle beat gold" in fallen
+    assert "2 least bad 12,000 steps no cycle beat gold" in fallen
+    assert "(against cycle" not in fallen
+    assert "Candidate's cycle 2 of 2, the best on the select sessions" in text
+    assert "2 chosen 12,000 steps" in text
+    assert "least bad" not in text
+
+
+def test_a_cycle_that_beat_gold_out_of_band_was_not_beaten_by_gold():
+    made = fallen_back()
+    made["cycles"][0]["improvement"]["improved"] = True
+    assert least_bad(made) == "least bad: no cycle beat gold in band and safe"

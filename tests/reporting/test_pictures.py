@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from summaries import cycle, dates, series, summary
+from summaries import cycle, dates, fallen_back, series, summary
 
 from stairways.reporting import pictures as drawn
 from stairways.reporting.drawing import PALETTE
@@ -76,6 +76,12 @@ def test_bands_are_labelled_with_their_bounds(pictures):
 
 def test_the_chosen_cycle_is_marked(pictures):
     assert texts(pictures["hold"].svg).count("chosen") == 1
+
+
+def test_a_fallback_is_marked_as_the_least_bad():
+    by_name = {picture.name: picture for picture in all_pictures(fallen_back())}
+    assert texts(by_name["hold"].svg).count("least bad") == 1
+    assert "chosen" not in texts(by_name["hold"].svg)
 
 
 def test_drawing_leaves_matplotlib_as_it_was():

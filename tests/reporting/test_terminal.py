@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from summaries import gold_record, no_sharpe, refused, rollout, summary, verdict, without_skill
+from summaries import fallen_back, gold_record, no_sharpe, refused, rollout, summary, verdict, without_skill
 
 from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.verdicts import Group, Verdict
@@ -93,7 +93,7 @@ def test_elsewhere_than_on_a_terminal_lines_are_plain():
     assert text.splitlines() == [
         "cycle 1/8: 6,000 steps",
         "cycle 1/8: 4,000 of 6,000 steps  333 steps/s  hold 70.0% high  trades 16.5 in",
-        "CYCLE   3  hold 54.7%  trades 16.4  net +3.2 bp  drift 1.4%  better than the best so far",
+        "CYCLE   3  hold 54.7%  trades 16.4  net +3.2 bp  drift 1.4%  beats untilted gold",
         "final gate",
     ]
 
@@ -178,7 +178,11 @@ def test_bands_that_are_not_given_judge_nothing():
         ("GATE", "test.looked_at", {"sessions": 1000, "looks": 2},
          "FINAL GATE look 2 at 1,000 unseen sessions"),
         ("CYCLE", "cycle.finished", {},
-         "CYCLE     hold none  trades none  net none bp  drift none  no improvement"),
+         "CYCLE     hold none  trades none  net none bp  drift none  best stays untilted gold"),
+        ("CYCLE", "cycle.finished", FINISHED | {"best_cycle": 2},
+         "CYCLE   3  hold 54.7%  trades 16.4  net +3.2 bp  drift 1.4%  beats cycle 2"),
+        ("CYCLE", "cycle.finished", FINISHED | {"best_cycle": 2, "improved": False},
+         "CYCLE   3  hold 54.7%  trades 16.4  net +3.2 bp  drift 1.4%  best stays cycle 2"),
     ],
 )  # fmt: skip
 def test_notable_events_are_one_line(word, name, fields, line):
@@ -252,6 +256,11 @@ def test_outcome_says_what_happened():
     assert "Accepted WITHOUT PROVEN SKILL" in outcome_text(without_skill())
     assert "SYNTHETIC" in outcome_text(summary())
     assert "SYNTHETIC" not in outcome_text(summary(synthetic=False))
+
+
+def test_outcome_names_the_candidate_s_cycle_and_a_fallback_as_such():
+    assert "Candidate: cycle 2 of 2, the best on the select sessions" in outcome_text(summary())
+    assert "Candidate: cycle 2 of 2, least bad: no cycle beat gold" in outcome_text(fallen_back())
 
 
 def test_outcome_without_numbers_names_them_missing():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -272,6 +272,27 @@ def named_policies(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {name: found[name] for name in dict.fromkeys([*known, *found])}
 
 
+def chosen_words(summary: Mapping[str, Any]) -> str:
+    """Return which cycle the candidate is, and that it is the least bad one where none became the best."""
+    cycles, chosen = summary.get("cycles") or [], summary["run"].get("cycle")
+    lacking = least_bad(summary)
+    return f"cycle {chosen} of {len(cycles)}, {lacking or 'the best on the select sessions'}"
+
+
+def least_bad(summary: Mapping[str, Any]) -> str:
+    """Say that the chosen cycle is only the least bad one; empty where a cycle became the best so far."""
+    cycles = summary.get("cycles") or []
+    if not cycles or any(cycle["improved"] for cycle in cycles):
+        return ""
+    only_better = any(cycle["improvement"]["improved"] for cycle in cycles)
+    return f"least bad: no cycle beat gold{' in band and safe' if only_better else ''}"
+
+
+def best_words(cycle: int) -> str:
+    """Return what a cycle was measured against: a cycle before it, or gold as it is."""
+    return f"cycle {cycle}" if cycle else "untilted gold"
+
+
 def words_of(name: str) -> str:
     """Return an identifier as words."""
     return name.replace("_", " ")
@@ -381,12 +402,13 @@ def _cycle(cycle: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, An
         "number": cycle["cycle"],
         "steps": f"{cycle['steps']:,} steps",
         "chosen": cycle["cycle"] == summary["run"].get("cycle"),
+        "least_bad": least_bad(summary).partition(": ")[2],
         "cells": (
             (percent(select["hold_rate_ratio"]), _between(select["hold_rate_interval"], 1, scale=100)),
             (number(select["trades_per_session"]), _between(select["trades_interval"], 2)),
             (number(select["mean_net_bps"], sign=True),
              _between(select["mean_net_bps_interval"], 1, sign=True)),
-            (errors, _improvement_words(cycle)),
+            (errors, f"{_improvement_words(cycle)} (against {_against(cycle, summary)})"),
             (percent(drift["relative"]), f"limit {percent(drift['threshold'], 0)}"),
             (f"{drift['mean_kl']:.1e}", percent(drift["equal_greedy_share"])),
             ("passed" if cycle["gate_passed"] else "FAILED", _listed([words_of(n) for n in failed])),
@@ -402,7 +424,14 @@ def _improvement_words(cycle: Mapping[str, Any]) -> str:
     if cycle["improved"]:
         return "improved"
     better = cycle["improvement"]
-    return "not kept: the gate failed" if better["improved"] else str(better["reason"])
+    if not better["improved"]:
+        return str(better["reason"])
+    return "not kept: drift over its limit" if cycle["gate_passed"] else "not kept: out of band or not safe"
+
+
+def _against(cycle: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    before = [one["cycle"] for one in summary["cycles"] if one["improved"] and one["cycle"] < cycle["cycle"]]
+    return best_words(max(before, default=0))
 
 
 def _control(control: Mapping[str, Any]) -> dict[str, Any]:
@@ -486,14 +515,18 @@ def _quality(quality: Mapping[str, Any]) -> dict[str, Any]:
 
 def _run(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     run = summary["run"]
-    shown = {
+    shown: dict[str, Callable[[Any], str]] = {
         "wall_seconds": lambda value: f"{value:,.1f} s",
         "steps": lambda value: f"{value:,}",
         "command": lambda value: f"stairways {value}",
-        "cycle": lambda value: f"{value}, the source of the candidate",
+        "cycle": lambda _: chosen_words(summary).removeprefix("cycle "),
         "warm_start_max_probability_difference": lambda value: f"{value:.1e} at most, to gold",
     }
-    renamed = {"warm_start_max_probability_difference": "warm start", "looks": "looks at the test range"}
+    renamed = {
+        "cycle": "candidate's cycle",
+        "warm_start_max_probability_difference": "warm start",
+        "looks": "looks at the test range",
+    }
     rows = []
     for name, value in run.items():
         text = ("yes" if value else "no") if isinstance(value, bool) else shown.get(name, str)(value)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stairways.reporting.drawing import PALETTE, add_axes, blank_figure, inline_svg, styled
+from stairways.reporting.page import least_bad
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -432,7 +433,8 @@ def _cycle_ticks(axes: Axes, summary: Mapping[str, Any], unseen: float | None) -
     clear = [i for i in _kept(len(cycles), 9) if all(abs(i - m) > room for m in marked)]
     shown = [cycles[i] for i in sorted({*clear, *marked})]
     places = [float(cycle["steps"]) for cycle in shown]
-    words = [f"{c['cycle']}\nchosen" if c["cycle"] == chosen else str(c["cycle"]) for c in shown]
+    mark = "least bad" if least_bad(summary) else "chosen"
+    words = [f"{c['cycle']}\n{mark}" if c["cycle"] == chosen else str(c["cycle"]) for c in shown]
     if unseen is not None:
         places, words = [*places, unseen], [*words, "unseen\nsessions"]
     axes.set_xticks(places, words)

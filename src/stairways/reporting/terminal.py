@@ -14,6 +14,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from stairways.reporting.page import (
+    best_words,
+    chosen_words,
     failures,
     named_policies,
     number,
@@ -192,7 +194,8 @@ def event_line(word: str, name: str, fields: Mapping[str, Any]) -> tuple[str, st
 
 
 def _cycle_finished(fields: Mapping[str, Any]) -> tuple[str, str]:
-    better = "better than the best so far" if fields.get("improved") else "no improvement"
+    against = best_words(int(fields.get("best_cycle", 0)))
+    better = f"beats {against}" if fields.get("improved") else f"best stays {against}"
     return f"{fields.get('cycle', '')}  {_cycle_figures(fields)}  {better}", ""
 
 
@@ -295,6 +298,7 @@ def print_outcome(console: Console, summary: Mapping[str, Any], folder: Path | N
     console.print()
     print_data(console, summary["data"])
     console.print()
+    console.print(Text(f"Candidate: {chosen_words(summary)}"))
     console.print(Text(f"FINAL GATE: {said.sentence}", style=f"bold {STYLES[said.tone]}"))
     for name, reason in said.failed:
         console.print(Text(f"  {name}: {reason}"))

@@ -44,6 +44,11 @@ class RunBook:
         """Transitions of all finished cycles."""
         return int(self.records[-1]["steps"]) if self.records else 0
 
+    @property
+    def best_cycle(self) -> int:
+        """The best so far, which the next cycle is measured against; 0 is gold as it is, without a tilt."""
+        return max((int(record["cycle"]) for record in self.records if record["improved"]), default=0)
+
     def note(
         self,
         database: GateDatabase,
@@ -70,7 +75,7 @@ class RunBook:
         rolling, share = None, None
         if self.episodes:
             rolling, share = rolling_100_episode_sharpe(np.array(self.episodes), self.episode_cycles)
-        log_cycle(self.log, result, improved=improved)
+        log_cycle(self.log, result, improved=improved, best_cycle=self.best_cycle)
         alert = alert_at_bound(self.log, result.select, f"cycle {result.cycle}")
         cycle = self._cycle_row(run_id, result, improved, (rolling, share))
         database.record_cycle(cycle, drift=self._drift_row(run_id, result, drift_action))
@@ -152,8 +157,8 @@ def alert_at_bound(log: RunLog, run: Replay, where: str) -> bool:
     return alert
 
 
-def log_cycle(log: RunLog, result: CycleResult, *, improved: bool) -> None:
-    """Write a cycle's three lines: CYCLE, SHADOW and GATE."""
+def log_cycle(log: RunLog, result: CycleResult, *, improved: bool, best_cycle: int) -> None:
+    """Write a cycle's three lines: CYCLE, SHADOW and GATE; ``best_cycle`` is what it was measured against."""
     metrics, gate = result.metrics, result.gate
     log.event(
         "CYCLE",
@@ -166,6 +171,7 @@ def log_cycle(log: RunLog, result: CycleResult, *, improved: bool) -> None:
         drift=result.drift.relative,
         learning_rate=result.learning_rate,
         improved=improved,
+        best_cycle=best_cycle,
         reason=result.improvement.reason,
     )
     shadow = find(gate.verdicts, "shadow_replay")
