@@ -164,7 +164,7 @@ def summary(
     score = np.random.default_rng(9).normal(0.0, 0.3, n_sessions)
     part = {"first": "2025-05-12", "last": "2025-07-31", "n_sessions": 50}
     verdicts = [verdict(name) for name in REQUIRED]
-    information = {"group": "information", "observed": -0.2}
+    information = {"group": "information", "observed": -0.2, "interval": [-1.4, 1.0]}
     verdicts += [
         verdict("tuning_adds", passed=False, **information),
         verdict("skill_proven", **{**information, "observed": 3.0, "interval": None}),

@@ -32,6 +32,14 @@ def test_every_figure_stands_beside_what_it_rests_on():
     assert length == "until P(true Sharpe > 0) reaches 95% at the 1.25 measured on 1,000 unseen sessions"
 
 
+@pytest.mark.parametrize(("found", "explained"), [(0.5, False), (0.897, True)])
+def test_overfitting_above_one_half_is_explained(found, explained):
+    section = multiple_testing()
+    section["overfitting"]["probability"] = found
+    note = multiple_testing_lines(section)[1].note
+    assert ("more often below the median of the cycles on the other than above it" in note) == explained
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_what_could_not_be_computed_shows_its_reason_and_no_number(name):
     section = multiple_testing()

@@ -85,6 +85,7 @@ def test_page_shows_every_policy_and_comparison(text):
     for name in ("candidate", "gold", "tilted gold", "random", "all hold", "buy and hold", "oracle"):
         assert name in text
     assert "random at equal turnover" in text
+    assert "gold, tilted to the same set points" in text
     assert f"{MINUS}0.50 1.50 {MINUS}3.50 to +2.50 95% 99.0%" in text
 
 
@@ -200,7 +201,33 @@ def test_page_of_a_thousand_sessions_stays_small():
 def test_accepted_says_so():
     said = outcome(summary())
     assert (said.word, said.tone, said.failed) == ("ACCEPTED", "good", ())
-    assert said.sentence == "Accepted: in its bands, safe and with proven skill on 40 unseen sessions."
+    assert said.sentence.startswith(
+        "Accepted: in its bands, safe and with proven skill on 40 unseen sessions."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"interval": [-0.6, 3.23]},
+         "What tuning itself adds is not shown (-0.60 to +3.23 bp against gold tilted to the same set "
+         "points): the tilt or gold may carry the result."),
+        ({"interval": [-3.0, -0.5]}, "Tuning itself took away (-3.00 to -0.50 bp against gold tilted"),
+        ({"interval": None, "observed": None}, "What tuning itself adds was not measured"),
+    ],
+)  # fmt: skip
+def test_accepted_says_when_tuning_s_own_share_is_not_shown(changes, words):
+    made = summary()
+    made["verdicts"][-2] |= changes
+    assert f"unseen sessions. {words}" in outcome(made).sentence
+    assert words.replace("-", MINUS) in Page(summary_page(made)).text
+
+
+def test_a_share_that_is_shown_needs_no_words_and_a_refusal_has_none():
+    shown = summary()
+    shown["verdicts"][-2] |= {"passed": True, "interval": [0.2, 3.0]}
+    for made in (shown, refused("hold_rate")):
+        assert "uning itself" not in outcome(made).sentence
 
 
 def test_accepted_without_skill_says_so_everywhere():

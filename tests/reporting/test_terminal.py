@@ -65,10 +65,10 @@ def test_module_is_cheap_to_import():
 
 
 def test_standing_is_a_word_and_both_ends_are_in():
-    assert standing(15.0, (15.0, 18.0)) == ("in", "good")
-    assert standing(18.0, (15.0, 18.0)) == ("in", "good")
-    assert standing(14.9, (15.0, 18.0)) == ("low", "warn")
-    assert standing(18.1, (15.0, 18.0)) == ("high", "warn")
+    assert standing(15.0, (15.0, 18.0)) == ("in band", "good")
+    assert standing(18.0, (15.0, 18.0)) == ("in band", "good")
+    assert standing(14.9, (15.0, 18.0)) == ("too low", "warn")
+    assert standing(18.1, (15.0, 18.0)) == ("too high", "warn")
     assert standing(float("nan"), (15.0, 18.0)) == ("no number", "bad")
 
 
@@ -92,7 +92,7 @@ def test_elsewhere_than_on_a_terminal_lines_are_plain():
     assert CONTROL.search(text) is None
     assert text.splitlines() == [
         "cycle 1/8: 6,000 steps",
-        "cycle 1/8: 4,000 of 6,000 steps  333 steps/s  hold 70.0% high  trades 16.5 in",
+        "cycle 1/8: 4,000 of 6,000 steps  333 steps/s  hold 70.0% too high  trades 16.5 in band",
         "CYCLE   3  hold 54.7%  trades 16.4  net +3.2 bp  drift 1.4%  beats untilted gold",
         "final gate",
     ]
@@ -106,7 +106,7 @@ def test_a_terminal_shows_one_bar_with_words_beside_the_colours():
         task = watcher._progress.tasks[0]
         assert (task.completed, task.total) == (2_000, 6_000)
         line = re.sub(r"\[/?\w*\]", "", task.fields["figures"])
-        assert re.fullmatch(r"(\S+ steps/s)?  hold 40.0% low  trades 20.0 high", line)
+        assert re.fullmatch(r"hold 40.0% too low  trades 20.0 too high  (\S+ steps/s)?", line)
         watcher.stage("cycle 2/8", 6_000)
         assert [task.description for task in watcher._progress.tasks] == ["cycle 2/8"]
         watcher.rollout(rollout(4_000))
@@ -122,7 +122,7 @@ def test_the_bar_of_a_terminal_fits_80_columns():
         watcher.stage("gold over-holds", 2_995_200)
         watcher.rollout(rollout(33_280, hold_rate_ratio=1.0, trades=100.25))
         task = watcher._progress.tasks[0]
-        figures = "1,234,567 steps/s  " + task.fields["figures"].split("  ", 1)[1]
+        figures = task.fields["figures"].rpartition("  ")[0] + "  1,234,567 steps/s"
         watcher._progress.update(task.id, figures=figures)
         watcher._progress.refresh()
         text = "\n".join(
@@ -130,7 +130,7 @@ def test_the_bar_of_a_terminal_fits_80_columns():
             for line in console.render_lines(watcher._progress.get_renderable(), pad=False)
         )
     assert len(text.splitlines()) == 1
-    assert "trades 100.2 high" in text
+    assert "trades 100.2 too high" in text
 
 
 def test_ctrl_c_leaves_the_console_as_it_was():

@@ -28,7 +28,7 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "beats_gold": "Net result against untouched gold on the same unseen sessions.",
         "beats_random": "Net result against random trading at the candidate's hold rate and turnover.",
         "beats_all_hold": "Net result against never trading at all.",
-        "tuning_adds": "What the changed weights add to gold under the same tilt, whatever its sign.",
+        "tuning_adds": "What the changed weights add to gold, tilted to the same set points.",
     }
 )
 """What each judge looks at, one sentence."""

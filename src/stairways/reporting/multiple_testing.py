@@ -67,9 +67,11 @@ def _overfitting(found: Mapping[str, Any]) -> Line:
         return Line(name, "none", str(found["reason"]))
     slope = found["degradation_slope"]
     degradation = "" if slope is None else f"; slope of outside on inside {number(slope, sign=True)}"
+    above = "the best on one half is more often below the median of the cycles on the other than above it; "
     return Line(
         name,
         percent(found["probability"]),
+        f"{above if found['probability'] > 0.5 else ''}"
         f"{percent(found['chance_probability'])} by chance; the best of {found['n_trials']:,} cycles on one "
         f"half of {found['n_sessions']:,} select sessions, judged on the other, in {found['n_splits']:,} "
         f"splits; {percent(found['loss_probability'])} of them lose{degradation}",

@@ -39,7 +39,7 @@ GROUP_WORDS = {
 POLICY_NOTES = {
     "candidate": "what this run made",
     "gold": "the baseline it started from",
-    "tilted_gold": "gold under the candidate's tilt",
+    "tilted_gold": "gold, tilted to the same set points",
     "random": "random at equal turnover",
     "all_hold": "never trades",
     "buy_and_hold": "one unit long all session",
@@ -130,9 +130,25 @@ def outcome(summary: Mapping[str, Any]) -> Outcome:
         sentence = f"Accepted WITHOUT PROVEN SKILL: in its bands and safe on {n}" + (
             f"; not shown: {names}." if names else "."
         )
+        sentence += tuning_share(summary["verdicts"])
         reasons = tuple((v["name"], v["reason"]) for v in lacking)
         return Outcome("ACCEPTED WITHOUT PROVEN SKILL", "warn", sentence, reasons)
-    return Outcome("ACCEPTED", "good", f"Accepted: in its bands, safe and with proven skill on {n}.", ())
+    sentence = f"Accepted: in its bands, safe and with proven skill on {n}."
+    return Outcome("ACCEPTED", "good", sentence + tuning_share(summary["verdicts"]), ())
+
+
+def tuning_share(verdicts: Sequence[Mapping[str, Any]]) -> str:
+    """Say, behind an acceptance, that the tuning itself is not shown to add anything; empty where it is."""
+    adds = next((verdict for verdict in verdicts if verdict["name"] == "tuning_adds"), None)
+    if adds is None or adds["passed"]:
+        return ""
+    if adds["interval"] is None:
+        return " What tuning itself adds was not measured: the tilt or gold may carry the result."
+    low, high = adds["interval"]
+    measured = f"({interval_text('tuning_adds', (low, high))} bp against gold tilted to the same set points)"
+    if high < 0.0:
+        return f" Tuning itself took away {measured}: the tilt or gold carries the result."
+    return f" What tuning itself adds is not shown {measured}: the tilt or gold may carry the result."
 
 
 def failures(verdicts: Sequence[Mapping[str, Any]], required: Sequence[str]) -> tuple[tuple[str, str], ...]:

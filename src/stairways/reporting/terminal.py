@@ -25,6 +25,7 @@ from stairways.reporting.page import (
     probability,
     sharpe_text,
     threshold_text,
+    tuning_share,
     words_of,
 )
 from stairways.reporting.tables import print_path, print_table, table_of
@@ -71,8 +72,8 @@ def standing(value: float, band: tuple[float, float]) -> tuple[str, str]:
     if not math.isfinite(value):
         return "no number", "bad"
     if value < band[0]:
-        return "low", "warn"
-    return ("high", "warn") if value > band[1] else ("in", "good")
+        return "too low", "warn"
+    return ("too high", "warn") if value > band[1] else ("in band", "good")
 
 
 class TerminalWatcher:
@@ -128,7 +129,8 @@ class TerminalWatcher:
         speed = f"{done / elapsed:,.0f} steps/s" if elapsed > 0 else ""
         figures = self._figures(report)
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, figures=f"{speed}  {figures}")
+            # where the room ends the speed is cut, not the judgement
+            self._progress.update(self._task, completed=done, figures=f"{figures}  {speed}")
         elif self.console.get_time() - self._spoke >= HEARTBEAT_SECONDS:
             self._spoke = self.console.get_time()
             self._line(f"{self._name}: {done:,} of {self._total:,} steps  {speed}  {figures}")
@@ -331,12 +333,13 @@ def print_evaluation(console: Console, record: Mapping[str, Any]) -> None:
     console.print()
     role, digest = record["policy"]["role"], record["run"]["digest"][:12]
     against = failures(record["verdicts"], record["required"])
-    said, tone = "does not pass", "bad"
+    said, tone, share = "does not pass", "bad", ""
     if record["run"]["accepted"]:
         proven = record["run"]["skill_proven"]
         said, tone = ("passes", "good") if proven else ("passes WITHOUT PROVEN SKILL", "warn")
+        share = tuning_share(record["verdicts"])
     style = STYLES[tone]
-    console.print(Text(f"The {role} {digest} {said}.", style=f"bold {style}"))
+    console.print(Text(f"The {role} {digest} {said}.{share}", style=f"bold {style}"))
     for name, reason in against:
         console.print(Text(f"  {name}: {reason}"))
 
