@@ -82,10 +82,14 @@ def test_two_legs_act_through_their_pairs(bars, gold, cli):
     assert ended.status in (0, 1), ended.err
     assert "through its pairs, a third of the capital each" in words
     assert "AAPL is new: its constants are fitted on 60 sessions" in words
-    for name in ("NVDA-MSFT", "NVDA-AAPL", "MSFT-AAPL", "random", "buy_and_hold", "all_hold"):
+    for name in ("NVDA-MSFT", "NVDA-AAPL", "MSFT-AAPL", "random", "buy and hold", "all hold"):
         assert name in words
     record = json.loads(cli("cross-asset", gold, *asked, "--json").out)
     assert record["made_for"] == ["NVDA", "MSFT"]
+    whole = record["whole"]["policy"]
+    assert f"{100 * whole['hold_rate_ratio']:.1f}% (11.1%)" in words
+    assert f"{100 * whole['year_drawdown_ratio']:.2f}% drawdown in any year" in words
+    assert "drawdown in drawdown in (chance) session" in words
     first, _, last = ranges["train"].partition(":")
     assert record["fitted_constants"] == [
         {"symbol": "AAPL", "first": first, "last": last, "n_sessions": 60, "in_range": True}

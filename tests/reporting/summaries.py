@@ -284,6 +284,23 @@ def fallen_back() -> dict[str, Any]:
     return made
 
 
+def evaluation(role: str = "candidate", *, mode: str = "sampled") -> dict[str, Any]:
+    """Return the record of an evaluation; a gold has nothing to be compared with."""
+    made = summary()
+    made["policy"] = made[role] | {"role": role, "mode": mode}
+    made["data"] |= {"in_sample_sessions": 0, "made_on": made["data"]["source"]}
+    if role == "gold":
+        made["candidate"] = None
+        lacking = {"observed": None, "interval": None, "n": 0, "reason": "the paired comparison was not made"}
+        made["verdicts"] = [
+            verdict("beats_gold", passed=False, **lacking) if given["name"] == "beats_gold" else given
+            for given in made["verdicts"]
+            if given["name"] != "tuning_adds"
+        ]
+        made["run"] |= {"accepted": False, "skill_proven": False}
+    return made
+
+
 def without_skill() -> dict[str, Any]:
     """Return a summary that was accepted although its skill is not proven."""
     made = refused("beats_random")

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from summaries import fallen_back, gold_record, no_sharpe, refused, rollout, summary, verdict, without_skill
+from summaries import (
+    evaluation,
+    fallen_back,
+    gold_record,
+    no_sharpe,
+    refused,
+    rollout,
+    summary,
+    verdict,
+    without_skill,
+)
 
 from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.verdicts import Group, Verdict
@@ -14,6 +24,7 @@ from stairways.reporting.terminal import (
     Bands,
     TerminalWatcher,
     event_line,
+    print_evaluation,
     print_gold,
     print_outcome,
     print_verdicts,
@@ -269,6 +280,33 @@ def test_outcome_without_numbers_names_them_missing():
     text = outcome_text(made)
     assert "none" in text
     assert re.search(r"\b(nan|None)\b", text) is None
+
+
+def evaluation_text(record: dict) -> str:
+    console = plain_console()
+    print_evaluation(console, record)
+    return written(console)
+
+
+def test_an_evaluation_says_whose_draw_it_is():
+    text = " ".join(evaluation_text(evaluation()).split())
+    assert "Seed 3 drew the actions, and one draw scatters: --seed N takes another" in text
+    greedy = " ".join(evaluation_text(evaluation(mode="greedy")).split())
+    assert "Seed 3 drew the actions of the random baseline alone: the policy's are greedy" in greedy
+
+
+def test_gold_is_not_judged_against_itself():
+    text = evaluation_text(evaluation("gold"))
+    assert re.search(r"beats_gold +not judged +is gold itself ", text)
+    assert "  beats_gold: is gold itself: not judged" in text
+    assert "beats_gold" not in re.sub(r"beats_gold(:| +not judged)", "", text)
+    assert "not judged" not in evaluation_text(evaluation())
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_an_evaluation_that_passes_says_what_tuning_adds():
+    text = " ".join(evaluation_text(evaluation()).split())
+    assert "The candidate c0d01059 passes. What tuning itself adds is not shown (-1.40 to +1.00 bp" in text
 
 
 def test_verdicts_are_shown_from_objects_and_from_records():

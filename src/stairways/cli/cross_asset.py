@@ -73,28 +73,32 @@ def _show(console: Console, record: Mapping[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from stairways.reporting.page import words_of
     from stairways.reporting.terminal import print_verdicts
 
     def say(words: str, tone: str | None = None) -> None:
         console.print(escape(words), style=tone, soft_wrap=True, highlight=False)
 
     dates = record["data"]["sessions"]
-    say(f"{record['data']['source']}, {dates['n_sessions']} sessions {dates['first']} to {dates['last']}")
+    say(f"{record['data']['source']}, {dates['n_sessions']:,} sessions {dates['first']} to {dates['last']}")
     say(f"{','.join(record['symbols'])}: {FORMS[record['form']]}; {record['run']['mode']}")
     for one in record["fitted_constants"]:
         place = "the artifact's own range" if one["in_range"] else "sessions before those judged"
         say(
-            f"{one['symbol']} is new: its constants are fitted on {one['n_sessions']} sessions "
+            f"{one['symbol']} is new: its constants are fitted on {one['n_sessions']:,} sessions "
             f"{one['first']} to {one['last']}, {place}"
         )
     table = Table(box=None, pad_edge=False)
-    headings = ("", "hold rate (chance)", "trades", "Sharpe ± SE", "net bp", "in a year", "in a session")
+    headings = (
+        "", "hold rate\n(chance)", "trades per\nsession", "Sharpe\n± SE", "net bp per\nsession",
+        "drawdown in\nany year", "drawdown in\na session",
+    )  # fmt: skip
     for heading in headings:
         table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
     rows = [("policy", record["whole"]["policy"])]
     if len(record["accounts"]) > 1:
         rows += [(f"  {name}", m) for name, m in record["by_account"]["policy"].items()]
-    rows += [(name, m) for name, m in record["whole"].items() if name != "policy"]
+    rows += [(words_of(name), m) for name, m in record["whole"].items() if name != "policy"]
     for name, metrics in rows:
         table.add_row(escape(name), *_cells(metrics))
     console.print(table)
@@ -102,14 +106,13 @@ def _show(console: Console, record: Mapping[str, Any]) -> None:
 
 
 def _cells(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    sharpe = "not enough sessions" if metrics["n_sessions"] < 20 else "no variance"
-    if metrics["sharpe"] is not None:
-        sharpe = f"{metrics['sharpe']:.2f} ± {metrics['sharpe_standard_error']:.2f}"
+    from stairways.reporting.page import number, percent, sharpe_text
+
     return (
-        f"{metrics['hold_rate_ratio']:.3f} ({metrics['chance_hold_rate_ratio']:.3f})",
-        f"{metrics['trades_per_session']:.2f}",
-        sharpe,
-        f"{metrics['mean_net_bps']:+.2f}",
-        f"{metrics['year_drawdown_ratio']:.2%}",
-        f"{metrics['max_intraday_drawdown_ratio']:.2%}",
+        f"{percent(metrics['hold_rate_ratio'])} ({percent(metrics['chance_hold_rate_ratio'])})",
+        number(metrics["trades_per_session"]),
+        sharpe_text(metrics),
+        number(metrics["mean_net_bps"], sign=True),
+        percent(metrics["year_drawdown_ratio"], 2),
+        percent(metrics["max_intraday_drawdown_ratio"], 2),
     )

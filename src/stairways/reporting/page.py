@@ -19,6 +19,7 @@ FRACTIONS = {
     "session_trades_band": 1,
     "intraday_drawdown": 1,
     "parameter_drift": 1,
+    "drawdown": 2,
     "gold_over_holds": 1,
     "sign_self_test": 1,
 }
@@ -29,7 +30,10 @@ UNITS = {
     "shadow_replay": "broken",
     "integrity": "changed",
     "skill_proven": "passed",
+    "out_of_sample": "seen",
 }
+# Ratios that are no share of anything, and have no unit.
+PLAIN = ("sharpe",)
 GROUP_WORDS = {
     "behaviour": "Behaviour",
     "safety": "Safety",
@@ -215,6 +219,8 @@ def observed_text(name: str, value: float | None) -> str:
         return f"{number(value, 2, sign=True)} bp"
     if name in UNITS:
         return f"{number(value, 2 if UNITS[name] == 'trades' else 0)} {UNITS[name]}"
+    if name in PLAIN:
+        return number(value)
     return f"{value:.4g}" if math.isfinite(value) else "not finite"
 
 

@@ -45,6 +45,7 @@ HEARTBEAT_SECONDS = 10.0
 CURVE_ROWS = 14
 STYLES = {"good": "green", "warn": "yellow", "bad": "red", "plain": "dim"}
 PAGE_NAME = "summary.html"
+NOT_JUDGED = "not judged"
 
 
 # Columns of words give way first; a number is never cut.
@@ -309,7 +310,7 @@ def print_outcome(console: Console, summary: Mapping[str, Any], folder: Path | N
 
 
 def print_evaluation(console: Console, record: Mapping[str, Any]) -> None:
-    """Print verdicts and policies of an evaluation, and how many of its sessions were seen before.
+    """Print verdicts and policies of an evaluation, its seed, and how many of its sessions were seen before.
 
     Args:
         console: Where to.
@@ -321,11 +322,13 @@ def print_evaluation(console: Console, record: Mapping[str, Any]) -> None:
     seen = data["in_sample_sessions"]
     # the artifact is shown once, under its role
     shown = {**record, "policy": None}
-    print_verdicts(console, record["verdicts"], required=record["required"])
+    not_judged = {"beats_gold": "is gold itself"} if record["policy"]["role"] == "gold" else {}
+    print_verdicts(console, record["verdicts"], required=record["required"], not_judged=not_judged)
     console.print()
     print_table(console, _policy_table(shown, "judged" if seen else "unseen"))
     console.print()
     print_data(console, data)
+    console.print(Text(_seed_words(record)))
     if data["made_on"] != data["source"]:
         console.print(Text(f"The artifact was made on other bars: {data['made_on']}", style="yellow"))
     if seen:
@@ -341,7 +344,15 @@ def print_evaluation(console: Console, record: Mapping[str, Any]) -> None:
     style = STYLES[tone]
     console.print(Text(f"The {role} {digest} {said}.{share}", style=f"bold {style}"))
     for name, reason in against:
-        console.print(Text(f"  {name}: {reason}"))
+        why = f"{not_judged[name]}: not judged" if name in not_judged else reason
+        console.print(Text(f"  {name}: {why}"))
+
+
+def _seed_words(record: Mapping[str, Any]) -> str:
+    seed = f"Seed {record['run']['seed']}"
+    if record["policy"]["mode"] != "sampled":
+        return f"{seed} drew the actions of the random baseline alone: the policy's are greedy"
+    return f"{seed} drew the actions, and one draw scatters: --seed N takes another than the artifact's own"
 
 
 def print_data(console: Console, data: Mapping[str, Any]) -> None:
@@ -360,6 +371,7 @@ def print_verdicts(
     verdicts: Sequence[Verdict | Mapping[str, Any]],
     *,
     required: Sequence[str] | None = None,
+    not_judged: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Print verdicts as a table of at most 80 columns.
 
@@ -367,6 +379,7 @@ def print_verdicts(
         console: Where to.
         verdicts: Verdicts, or their records.
         required: Names that gate; a missing one is shown as failed. None: all of those given gate.
+        not_judged: Names of verdicts that had nothing to judge, with the reason in a few words.
     """
     from rich.text import Text
 
@@ -374,10 +387,11 @@ def print_verdicts(
     table = table_of(("verdict", "result", "observed", "threshold", "n"), right=("observed", "n"))
     for record in records:
         gates = required is None or record["name"] in required
+        lacking = not_judged.get(record["name"])
         table.add_row(
             Text(record["name"]),
-            _result(passed=bool(record["passed"]), gates=gates),
-            Text(observed_text(record["name"], record["observed"])),
+            _result(passed=bool(record["passed"]), gates=gates) if lacking is None else NOT_JUDGED,
+            Text(lacking or observed_text(record["name"], record["observed"])),
             Text(threshold_text(record["name"], record["threshold"])),
             Text(f"{record['n']:,}"),
         )
