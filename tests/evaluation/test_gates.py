@@ -362,3 +362,9 @@ class TestConfig:
     def test_it_is_frozen(self):
         with pytest.raises(ValidationError):
             CONFIG.confidence = 0.5
+
+
+@pytest.mark.parametrize("name", ["trades_per_session", "session_trades_band", "intraday_drawdown"])
+def test_thousands_of_sessions_are_separated_in_a_reason(name):
+    evidence = replace(good_evidence(), ledger=make_ledger(n=1_200))
+    assert " 1,200 sessions" in JUDGES[name](evidence, GateConfig()).reason

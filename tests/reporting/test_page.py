@@ -99,6 +99,12 @@ def test_page_is_the_same_bytes_for_the_same_summary(page):
     assert summary_page(json.loads(json.dumps(summary()))) == page
 
 
+def test_steps_of_the_candidate_have_thousands_separators():
+    made = summary()
+    made["run"]["candidate_steps"] = 1_698_594
+    assert "Candidate steps 1,698,594" in Page(summary_page(made)).text
+
+
 def test_page_changes_with_the_numbers(page):
     changed = summary()
     changed["candidate"]["hold_rate_ratio"] = 0.4321

@@ -126,8 +126,40 @@ def test_readme_picture_is_the_same_png_twice():
     first = readme_picture(made)
     assert first == readme_picture(made)
     assert first.startswith(b"\x89PNG\r\n\x1a\n")
-    assert struct.unpack(">II", first[16:24]) == (2_000, 1_280)
+    assert struct.unpack(">II", first[16:24]) == (2_000, 1_424)
     assert b"Software" not in first
+
+
+def readme_texts(made) -> list[str]:
+    """Return the words around the pictures of the PNG."""
+    figure = drawn.blank_figure(*drawn.README_SIZE)
+    drawn.draw_readme(figure, made)
+    return [" ".join(text.get_text().split()) for text in figure.texts]
+
+
+def test_readme_picture_tells_verdict_seed_and_candidate():
+    title, below, _ = readme_texts(summary(n_sessions=1_000))
+    assert title == "ACCEPTED: SYNTHETIC planted, seed 1, 1,000 unseen sessions"
+    assert below == (
+        "Run seed 3; candidate: cycle 2 of 2, the best on the select sessions; "
+        "what tuning itself adds is not shown"
+    )
+    title, below, _ = readme_texts(fallen_back())
+    assert title.startswith("REFUSED: ")
+    assert "least bad: no cycle beat gold; 1 of 10 required verdicts did not pass" in below
+
+
+def test_readme_picture_has_a_legend_of_what_is_drawn():
+    legend = readme_texts(summary())[-1]
+    for words in ("Open dots: training", "Tilted gold: gold, tilted to the same set points.", "Oracle: "):
+        assert words in legend
+    assert "Oracle" not in readme_texts(summary(oracle=False))[-1]
+
+
+def test_thousands_are_separated_in_pictures():
+    assert drawn._signed_percent(36.4, 1) == "+3,640.0%"
+    assert drawn._signed_percent(64.0) == "+6,400%"
+    assert drawn._signed_percent(-0.025) == "\N{MINUS SIGN}2.5%"
 
 
 @settings(deadline=None, max_examples=60)

@@ -55,7 +55,7 @@ def trades_per_session(evidence: Evidence, config: GateConfig) -> Verdict:
         observed=estimate.value,
         threshold=threshold,
         n=len(ledger),
-        reason=f"{estimate.value:.2f} trades per session in the mean of {len(ledger)} sessions",
+        reason=f"{estimate.value:.2f} trades per session in the mean of {len(ledger):,} sessions",
         interval=estimate.interval,
     )
 
@@ -76,5 +76,5 @@ def session_trades_band(evidence: Evidence, config: GateConfig) -> Verdict:
         observed=share,
         threshold=threshold,
         n=len(ledger),
-        reason=f"{share:.1%} of {len(ledger)} sessions had {low} to {high} trades",
+        reason=f"{share:.1%} of {len(ledger):,} sessions had {low} to {high} trades",
     )

@@ -32,7 +32,8 @@ def intraday_drawdown(evidence: Evidence, config: GateConfig) -> Verdict:
         observed=n_over / len(ledger),
         threshold=threshold,
         n=len(ledger),
-        reason=f"{n_over} of {len(ledger)} sessions fell further; the largest fall was {drawdowns.max():.2%}",
+        reason=f"{n_over:,} of {len(ledger):,} sessions fell further; "
+        f"the largest fall was {drawdowns.max():.2%}",
     )
 
 
@@ -59,7 +60,7 @@ def _shadow_gap(shadow: ShadowReplay | None, config: GateConfig) -> Gap | None:
         return Gap("no shadow replay was run")
     ledger = shadow.ledger
     if len(ledger) != config.shadow_sessions:
-        return Gap(f"{len(ledger)} sessions were replayed, not {config.shadow_sessions}", len(ledger))
+        return Gap(f"{len(ledger):,} sessions were replayed, not {config.shadow_sessions}", len(ledger))
     if ledger.mode != config.deployment_mode:
         return Gap(f"replayed {ledger.mode}, but deployment is {config.deployment_mode}", len(ledger))
     if not (np.isfinite(ledger.max_drawdown_ratio) & np.isfinite(ledger.returns_ratio)).all():

@@ -540,6 +540,7 @@ def _run(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     shown: dict[str, Callable[[Any], str]] = {
         "wall_seconds": lambda value: f"{value:,.1f} s",
         "steps": lambda value: f"{value:,}",
+        "candidate_steps": lambda value: f"{value:,}",
         "command": lambda value: f"stairways {value}",
         "cycle": lambda _: chosen_words(summary).removeprefix("cycle "),
         "warm_start_max_probability_difference": lambda value: f"{value:.1e} at most, to gold",

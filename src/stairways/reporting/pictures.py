@@ -7,6 +7,7 @@ and a dark page. Equal input gives equal bytes: no date, no random identifier, n
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stairways.reporting.drawing import PALETTE, add_axes, blank_figure, inline_svg, styled
-from stairways.reporting.page import least_bad
+from stairways.reporting.page import POLICY_NOTES, chosen_words, least_bad, outcome, tuning_share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +33,7 @@ DASHES: Mapping[str, Any] = MappingProxyType(
 )  # fmt: skip
 IN_DRAWDOWN = ("gold", "tilted_gold", "buy_and_hold", "candidate")
 EQUITY_TICKS = (-0.9, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+README_SIZE = (1000.0, 712.0)
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # Sizes in points: half of the page's width, all of it, and all of a telephone's.
 PANEL, WIDE, NARROW = (440.0, 270.0), (920.0, 420.0), (430.0, 480.0)
@@ -109,24 +111,50 @@ def all_pictures(summary: Mapping[str, Any]) -> tuple[Picture, ...]:
 
 
 def readme_picture(summary: Mapping[str, Any]) -> bytes:
-    """Draw hold rate, trades, equity and comparisons of a run as one PNG."""
-    market = "SYNTHETIC market" if summary["data"]["synthetic"] else str(summary["data"]["source"])
-    title = f"{market}, {summary['candidate']['n_sessions']:,} unseen sessions"
+    """Draw verdict, hold rate, trades, equity and comparisons of a run as one PNG."""
     with styled("readme"):
-        figure = blank_figure(1000.0, 640.0)
+        figure = blank_figure(*README_SIZE)
         figure.set_facecolor(_light("paper"))
-        figure.text(0.064, 0.962, title, fontsize=13, fontweight="bold")
-        hold, trades = add_axes(figure, (64, 348, 352, 228)), add_axes(figure, (568, 348, 352, 228))
-        equity, pairs = add_axes(figure, (64, 48, 310, 228)), add_axes(figure, (650, 48, 302, 228))
-        draw_behaviour(hold, summary, hold_behaviour(summary))
-        draw_behaviour(trades, summary, trades_behaviour(summary))
-        draw_equity(equity, summary["series"]["test"])
-        draw_comparisons(pairs, summary["comparisons"])
-        for axes, words in zip((hold, trades, equity, pairs), README_TITLES, strict=True):
-            axes.set_title(words, loc="left", fontsize=11.5, fontweight="bold", pad=9)
+        draw_readme(figure, summary)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def draw_readme(figure: Figure, summary: Mapping[str, Any]) -> None:
+    """Draw the verdict and four pictures of a run into an empty figure, the legend below them."""
+    left, height = 64 / README_SIZE[0], README_SIZE[1]
+    title, below = _headline(summary)
+    figure.text(left, (height - 27) / height, title, fontsize=14, fontweight="bold")
+    figure.text(left, (height - 47) / height, below, fontsize=10.5, color=_light("muted"))
+    hold, trades = add_axes(figure, (64, 398, 352, 228)), add_axes(figure, (568, 398, 352, 228))
+    equity, pairs = add_axes(figure, (64, 98, 310, 228)), add_axes(figure, (650, 98, 302, 228))
+    draw_behaviour(hold, summary, hold_behaviour(summary))
+    draw_behaviour(trades, summary, trades_behaviour(summary))
+    draw_equity(equity, summary["series"]["test"])
+    draw_comparisons(pairs, summary["comparisons"])
+    for axes, words in zip((hold, trades, equity, pairs), README_TITLES, strict=True):
+        axes.set_title(words, loc="left", fontsize=11.5, fontweight="bold", pad=9)
+    legend = textwrap.fill(f"{BEHAVIOUR_CAPTION} {_policies_caption(summary)}", 150)
+    figure.text(left, 10 / height, legend, fontsize=10, color=_light("muted"), va="bottom", linespacing=1.4)
+
+
+def _headline(summary: Mapping[str, Any]) -> tuple[str, str]:
+    """Return verdict and market, and below them seed, chosen cycle and what qualifies the verdict."""
+    said = outcome(summary)
+    n_sessions = f"{summary['candidate']['n_sessions']:,} unseen sessions"
+    parts = [f"Run seed {summary['run']['seed']}", f"candidate: {chosen_words(summary)}"]
+    if said.tone == "bad":
+        parts.append(f"{len(said.failed)} of {len(summary['required'])} required verdicts did not pass")
+    elif tuning_share(summary["verdicts"]):
+        parts.append("what tuning itself adds is not shown")
+    return f"{said.word}: {summary['data']['source']}, {n_sessions}", "; ".join(parts)
+
+
+def _policies_caption(summary: Mapping[str, Any]) -> str:
+    shown = [name for name in ("tilted_gold", "random", "oracle") if name in summary["series"]["test"]]
+    notes = [f"{name.replace('_', ' ').capitalize()}: {POLICY_NOTES[name]}." for name in shown]
+    return " ".join([*notes, "Candidate less baseline: the same sessions paired; right of 0 is better."])
 
 
 def hold_behaviour(summary: Mapping[str, Any]) -> Behaviour:
@@ -237,7 +265,7 @@ def draw_comparisons(axes: Axes, comparisons: Mapping[str, Any]) -> None:
         colour = _light(name if name in PALETTE else "ink")
         axes.plot([low, high], [row, row], color=colour, lw=3.2, solid_capstyle="butt")
         axes.plot([mean], [row], "o", color=colour, ms=7.5, mec=_light("paper"), mew=1.2)
-        text = _minus(f"{mean:+.2f}  ({low:+.2f} to {high:+.2f})")
+        text = _minus(f"{mean:+,.2f}  ({low:+,.2f} to {high:+,.2f})")
         _say(axes, text, (mean, row), (0, 9), "ink", 10, ha="center", va="bottom", bbox=cover)
     axes.axvline(0.0, color=_light("ink"), lw=1.0)
     words = [f"less {name.replace('_', ' ')}" for name in names]
@@ -496,7 +524,7 @@ def _equity_ticks(low: float, high: float) -> list[float]:
 
 def _signed_percent(ratio: float, digits: int | None = None) -> str:
     percent = round(100.0 * ratio, 6 if digits is None else digits) + 0.0
-    text = f"{percent:+.{digits}f}%" if digits is not None else f"{percent:+g}%"
+    text = f"{percent:+,.{digits}f}%" if digits is not None else f"{percent:+,.10g}%"
     return text.lstrip("+") if percent == 0.0 else _minus(text)
 
 
