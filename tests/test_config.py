@@ -67,7 +67,12 @@ class TestRefusals:
             ({"tune": {"cycles": 0}}, "tune.cycles", "greater than or equal to 1, not 0", "correct"),
             ({"seed": "a"}, "seed", "valid integer", "correct"),
             ({"seed": 2**63}, "seed", f"less than or equal to {2**63 - 1}", "correct"),
-            ({"market": {"interval": "3min"}}, "market.interval", "'1min' or '5min', not 3min", "correct"),
+            (
+                {"market": {"interval": "3min"}},
+                "market.interval",
+                "unknown value 3min",
+                "choose 1min or 5min",
+            ),
             ({"market": None}, "market", "not None", "correct"),
             (
                 {"tune": {"ppo": {"learning_rate": {"start": 0, "end": 0}}}},

@@ -469,6 +469,15 @@ def _as_config_error(
         return ConfigError("there is no such setting", where=where, remedy=_known_settings(loc))
     if first["type"] == "union_tag_not_found":
         return ConfigError("its kind is missing", where=where, remedy="write kind: tilt or kind: reward")
+    if first["type"] == "union_tag_invalid":
+        tag = _brief(first["ctx"]["tag"])
+        return ConfigError(f"unknown kind {tag}", where=where, remedy="write kind: tilt or kind: reward")
+    if first["type"] == "literal_error":
+        known = first["ctx"]["expected"].replace("'", "")
+        return ConfigError(f"unknown value {_brief(first['input'])}", where=where, remedy=f"choose {known}")
+    if first["type"].startswith("date"):
+        remedy = "write FROM:TO, two dates such as 2025-05-12:2025-07-31"
+        return RangeError(f"{_brief(first['input'])} is no date", where=where, remedy=remedy)
     if first["type"] == "value_error":
         message = first["msg"].removeprefix("Value error, ")
     else:

@@ -159,7 +159,7 @@ class TestRanges:
             ("2013-01-02:2013-02-01", ["no session between", "2012-01-03 to 2012-07-23"]),
             ("2012-07-20:2012-07-10", ["ends before it starts"]),
             ("2012-07-20", ["no range", "FROM:TO"]),
-            ("2012-07-20:soon", ["valid date"]),
+            ("2012-07-20:soon", ["soon is no date", "FROM:TO"]),
         ],
     )
     def test_a_range_without_sessions_or_sense(self, market, refused, tmp_path, command, dates, words):
@@ -302,7 +302,7 @@ class TestSettings:
         [
             ("tune: {cycels: 3}", ["c.yml, tune.cycels", "no such setting", "did you mean cycles?"]),
             ("tune: {cycles: 0}", ["c.yml, tune.cycles", "greater than or equal to 1, not 0"]),
-            ("control: {actuator: {kind: tlit}}", ["control.actuator", "'tilt', 'reward'"]),
+            ("control: {actuator: {kind: tlit}}", ["control.actuator: unknown kind tlit", "kind: tilt"]),
             ("seed: [", ["c.yml", "no YAML"]),
             ("- seed", ["c.yml", "mapping of settings"]),
         ],
@@ -327,17 +327,21 @@ class TestSettings:
             ("tune", ["--seed", "seven"], ["--seed", "valid integer"]),
             ("tune", ["--actuator", "bonus"], ["--actuator", "bonus"]),
             ("tune", ["--preset", "best"], ["--preset", "best"]),
-            ("tune", ["--mode", "random"], ["control.mode", "random"]),
+            ("tune", ["--mode", "random"], ["--mode: unknown value random; choose sampled or greedy"]),
             ("tune", ["--shadow-replay-days", "49"], ["--tune", "sessions"]),
             ("tune", ["--early-stop-threshold", "-1"], ["improvement_threshold", "-1"]),
             ("tune", ["--database", "oracle9i"], ["no database URL", "sqlite:///PATH"]),
             ("tune", ["--database", "sqlite:////nowhere/at/all/gate.db"], ["/nowhere/at/all"]),
             ("gold", ["--policy", "gru"], ["--policy", "gru"]),
-            ("evaluate", ["--mode", "random"], ["control.mode", "random"]),
+            ("evaluate", ["--mode", "random"], ["--mode: unknown value random; choose sampled or greedy"]),
             ("bars", ["--symbols", "NVDA"], ["two or three different symbols"]),
             ("bars", ["--symbols", "NVDA,NVDA"], ["two or three different symbols"]),
-            *((command, ["--interval", "3min"], ["market.interval", "'1min' or '5min', not 3min"])
+            *((command, ["--interval", "3min"], ["--interval: unknown value 3min; choose 1min or 5min"])
               for command in COMMANDS),
+            ("tune", ["--preset", "paln"], ["--preset: unknown value paln; choose default or plan"]),
+            ("tune", ["--algorithm", "a2c"], ["--algorithm: unknown value a2c; choose auto or all_actions"]),
+            ("dry-run", ["--actuator", "tild"], ["--actuator: unknown value tild; choose reward or tilt"]),
+            ("gold", ["--policy", "mlq"], ["--policy: unknown value mlq; choose mlp or lstm"]),
             *((command, ["--nope"], ["No such option: --nope", "--help"]) for command in COMMANDS),
             *((command, ["--sample", "planted"], ["--bars and --sample exclude each other"])
               for command in COMMANDS[1:]),
@@ -350,8 +354,8 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("name", "words"),
         [
-            ("plantd", ["unknown sample market 'plantd'", "planted, planted-hard, noise"]),
-            ("planted:x", ["seed 'x' is not a whole number"]),
+            ("plantd", ["--sample: unknown sample market plantd", "planted, planted-hard, noise"]),
+            ("planted:x", ["seed x is not a whole number"]),
         ],
     )
     def test_an_unknown_sample(self, market, refused, tmp_path, command, name, words):

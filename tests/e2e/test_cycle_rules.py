@@ -52,6 +52,7 @@ class TestEarlyStop:
 
     def test_a_run_that_never_beat_gold_says_so_of_its_candidate(self, tuned_with):
         ended, _, log = tuned_with({"cycles": 1, **NEVER_BETTER})
+        assert ended.out.startswith("Bars in /")
         assert "least bad: no cycle beat gold" in ended.out
         assert "best stays untilted gold" in ended.out
         assert "best_cycle=0" in log

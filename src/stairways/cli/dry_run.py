@@ -48,6 +48,7 @@ def dry_run(
     overrides["control"] = {"actuator": {"kind": actuator}} if actuator else {}
     settings = options.settings_for_gold(config, overrides, preset)
     console = Console(stderr=settings.call.json_output)
+    options.announce_market(console, settings)
     with TerminalWatcher(console, Bands.of(settings.resolved_gate())) as watcher:
         outcome = run_dry(
             settings,

@@ -61,5 +61,7 @@ def evaluate(
 
         from stairways.reporting.terminal import print_evaluation
 
-        print_evaluation(Console(), result.record)
+        console = Console()
+        options.announce_market(console, settings)
+        print_evaluation(console, result.record)
     return 0 if result.gate.passed else 1

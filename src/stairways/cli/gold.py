@@ -28,7 +28,13 @@ def train(
     test: Annotated[str | None, typer.Option("--test", help="FROM:TO, unseen, for gold's record.")] = None,
     seed: options.Seed = None,
     policy: Annotated[
-        Literal["mlp", "lstm"] | None, typer.Option("--policy", help="Architecture: mlp or lstm.")
+        Literal["mlp", "lstm"] | None,
+        typer.Option(
+            "--policy",
+            parser=options.one_of("--policy", "mlp", "lstm"),
+            metavar="[mlp|lstm]",
+            help="Architecture.",
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Learning steps at most.")] = None,
     preset: options.Preset = None,
@@ -53,6 +59,8 @@ def train(
     console = Console()
     with TerminalWatcher(console) as watcher:
         place = options.place(settings.call.out, "--out")
-        outcome = GoldTraining(settings, place, clock=utc_now, watcher=watcher).run()
+        training = GoldTraining(settings, place, clock=utc_now, watcher=watcher)
+        options.announce_market(console, settings)
+        outcome = training.run()
     print_gold(console, outcome.record, outcome.digest, outcome.folder)
     return 0 if outcome.accepted else 1

@@ -8,7 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
     from stairways.config import Settings
+
+
+def one_of(option: str, *names: str) -> Callable[[str], str]:
+    """Return a parser of an option that takes one of a few names; another raises ConfigError."""
+
+    def parsed(text: str) -> str:
+        from stairways.errors import ConfigError
+
+        if text not in names:
+            raise ConfigError(f"unknown value {text}", where=option, remedy=f"choose {' or '.join(names)}")
+        return text
+
+    return parsed
+
 
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with any of the settings.")]
 Bars = Annotated[Path | None, typer.Option("--bars", help="Folder of Parquet or CSV bars, found by content.")]
@@ -23,19 +41,46 @@ Sample = Annotated[
 Symbols = Annotated[
     str | None, typer.Option("--symbols", help="Two or three symbols in the order of the legs: NVDA,MSFT.")
 ]
-Interval = Annotated[str | None, typer.Option("--interval", help="Length of a bar: 1min or 5min.")]
+Interval = Annotated[
+    str | None,
+    typer.Option(
+        "--interval",
+        parser=one_of("--interval", "1min", "5min"),
+        metavar="[1min|5min]",
+        help="Length of a bar.",
+    ),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse bars with sessions that would have to be dropped.")
 ]
 Splits = Annotated[Path | None, typer.Option("--split-table", help="CSV of splits: symbol,date,ratio.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Run seed; every stream comes from it.")]
-Mode = Annotated[str | None, typer.Option("--mode", help="Deployment mode: sampled or greedy.")]
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        "--mode",
+        parser=one_of("--mode", "sampled", "greedy"),
+        metavar="[sampled|greedy]",
+        help="Deployment mode.",
+    ),
+]
 Actuator = Annotated[
-    Literal["reward", "tilt"] | None, typer.Option("--actuator", help="What the controller drives.")
+    Literal["reward", "tilt"] | None,
+    typer.Option(
+        "--actuator",
+        parser=one_of("--actuator", "reward", "tilt"),
+        metavar="[reward|tilt]",
+        help="What the controller drives.",
+    ),
 ]
 Preset = Annotated[
     Literal["default", "plan"] | None,
-    typer.Option("--preset", help="plan: controller, targets and shadow rule exactly as the plan has them."),
+    typer.Option(
+        "--preset",
+        parser=one_of("--preset", "default", "plan"),
+        metavar="[default|plan]",
+        help="plan: controller, targets and shadow rule exactly as the plan has them.",
+    ),
 ]
 Gold = Annotated[Path | None, typer.Option("--gold", help="Gold artifact; by default the shipped one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
@@ -52,7 +97,7 @@ def market_overrides(
     """Return the market settings that were given on the command line.
 
     Raises:
-        ConfigError: If both a folder and a sample are named, or symbols are empty.
+        ConfigError: If both a folder and a sample are named, or there is no such sample.
     """
     from stairways.errors import ConfigError
 
@@ -62,6 +107,7 @@ def market_overrides(
     if bars is not None:
         market["bars"] = str(bars)
     if sample is not None:
+        _check_sample(sample)
         market |= {"sample": sample, "bars": None}
     if symbols is not None:
         market["symbols"] = tuple(part.strip() for part in symbols.split(","))
@@ -72,6 +118,29 @@ def market_overrides(
     if split_table is not None:
         market["split_table"] = str(split_table)
     return {"market": market} if market else {}
+
+
+def _check_sample(name: str) -> None:
+    from stairways.errors import ConfigError
+    from stairways.market.samples import sample_spec
+
+    try:
+        sample_spec(name)
+    except ConfigError as error:
+        raise ConfigError(error.what, where=error.where or "--sample", remedy=error.remedy) from error
+
+
+def announce_market(console: Console, settings: Settings) -> None:
+    """Print, before anything else, which market a command works on: SYNTHETIC in so many words."""
+    from rich.text import Text
+
+    market = settings.market
+    what = f"{','.join(market.symbols)}, {market.interval}"
+    if market.bars is None:
+        line = Text(f"SYNTHETIC market {market.sample} (no --bars was given): {what}", style="yellow")
+    else:
+        line = Text(f"Bars in {market.bars}: {what}")
+    console.print(line, soft_wrap=True)
 
 
 def place(path: Path | None, option: str) -> Path:

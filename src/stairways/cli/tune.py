@@ -30,7 +30,12 @@ def tune(
     ] = None,
     algorithm: Annotated[
         Literal["auto", "all_actions", "ppo"] | None,
-        typer.Option("--algorithm", help="What trains: all_actions, ppo, or auto."),
+        typer.Option(
+            "--algorithm",
+            parser=options.one_of("--algorithm", "auto", "all_actions", "ppo"),
+            metavar="[auto|all_actions|ppo]",
+            help="What trains.",
+        ),
     ] = None,
     early_stop_threshold: Annotated[
         float | None,
@@ -79,6 +84,7 @@ def tune(
             watcher=watcher,
             resume=settings.call.resume,
         )
+        options.announce_market(console, settings)
         outcome = run.run()
     print_outcome(console, outcome.summary, outcome.folder)
     return 0 if outcome.accepted else 1

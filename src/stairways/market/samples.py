@@ -173,9 +173,9 @@ def sample_spec(name: str) -> tuple[MarketSpec, int]:
                 return spec, spec.seed
             if seed.isascii() and seed.isdigit():
                 return spec, int(seed)
-            raise ConfigError(f"seed {seed!r} is not a whole number from 0", where=f"sample market {name!r}")
+            raise ConfigError(f"seed {seed} is not a whole number from 0", where=f"sample market {name}")
     raise ConfigError(
-        f"unknown sample market {name!r}",
+        f"unknown sample market {name}",
         remedy=f"choose one of {', '.join(spec.name for spec in SAMPLES)}; NAME:SEED picks another seed",
     )
 
