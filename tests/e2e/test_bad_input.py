@@ -168,6 +168,11 @@ class TestRanges:
         arguments = arguments_of(command, market, tmp_path, ranges={name: dates} | later)
         refused(arguments, *words, name)
 
+    def test_a_record_of_gold_on_a_few_sessions(self, market, refused, tmp_path):
+        arguments = arguments_of("gold", market, tmp_path)
+        arguments[arguments.index("--test") + 1] = ":".join(str(market.sessions.dates[i]) for i in (110, 128))
+        refused(arguments, "19 sessions are too few", "at least 20", "--test 2012-")
+
     @pytest.mark.parametrize("command", ["gold", "tune"])
     def test_a_range_left_empty_by_dropped_sessions(self, market, refused, tmp_path, command):
         """The only session of the range lacks a quarter of its bars."""

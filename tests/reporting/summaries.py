@@ -318,7 +318,7 @@ def gold_record(n_looks: int = 30) -> dict[str, Any]:
     """Return the record of a gold training."""
     curve = [
         {
-            "stage": "learn" if i < n_looks - 5 else "over_hold",
+            "stage": "learn" if i < max(1, n_looks - 5) else "over_hold",
             "steps": 33_280 * (i + 1), "cost_scale": 1.0,
             "hold_bonus_bps": 0.03, "sharpe": 1.2, "sharpe_standard_error": 2.0, "mean_net_bps": -12.5 + i,
             "hold_rate_ratio": 0.4 + 0.01 * i, "trades_per_session": 99.5, "n_sessions": 40,
@@ -334,7 +334,7 @@ def gold_record(n_looks: int = 30) -> dict[str, Any]:
             verdict("gold_over_holds", observed=0.849, threshold="hold rate >= 80%, sampled", n=1_000),
             verdict("gold_trades_little", observed=5.2, threshold="at most 7 trades a session, sampled"),
         ],
-        "steps": 2_995_200,
+        "steps": 33_280 * n_looks,
         "wall_seconds": 91.7,
         "stopped": "all steps were taken",
         "data_source": "SYNTHETIC planted, seed 1",

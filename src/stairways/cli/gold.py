@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from stairways.cli import options
+
+if TYPE_CHECKING:
+    from stairways.tuning.gold import GoldTraining
 
 app = typer.Typer(help="Make gold policies.", no_args_is_help=True)
 
@@ -60,7 +63,22 @@ def train(
     with TerminalWatcher(console) as watcher:
         place = options.place(settings.call.out, "--out")
         training = GoldTraining(settings, place, clock=utc_now, watcher=watcher)
+        _check_record(training)
         options.announce_market(console, settings)
         outcome = training.run()
     print_gold(console, outcome.record, outcome.digest, outcome.folder)
     return 0 if outcome.accepted else 1
+
+
+def _check_record(training: GoldTraining) -> None:
+    """Refuse test sessions so few that gold's record on them would show nothing."""
+    from stairways.errors import RangeError
+
+    dates, least = training.settings.ranges.test, training.settings.gate.min_sessions
+    count = training.test.stop - training.test.start
+    if dates is not None and count < least:
+        raise RangeError(
+            f"{count} sessions are too few for gold's record, at least {least} are needed",
+            where=f"--test {dates}",
+            remedy="give a longer range, or none to keep the record on sessions held out of --train",
+        )

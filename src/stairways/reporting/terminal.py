@@ -421,14 +421,19 @@ def print_gold(console: Console, record: Mapping[str, Any], digest: str, folder:
     accepted = all(verdict["passed"] for verdict in record["verdicts"])
     word = "Gold over-holds as it should" if accepted else "Gold does NOT over-hold as it should"
     console.print()
-    steps, seconds = f"{record['steps']:,} steps", f"{record['wall_seconds']:,.0f} s"
+    steps, seconds = _gold_steps(record), f"{record['wall_seconds']:,.0f} s"
     style = f"bold {STYLES['good' if accepted else 'bad']}"
     console.print(Text(f"{word}: {steps} in {seconds}; {record['stopped']}.", style=style))
-    if str(record["data_source"]).startswith("SYNTHETIC"):
-        console.print(
-            Text(f"SYNTHETIC bars: {record['data_source'].removeprefix('SYNTHETIC ')}", style="yellow")
-        )
+    source = str(record["data_source"])
+    if source.startswith("SYNTHETIC"):
+        console.print(Text(f"SYNTHETIC bars: {source.removeprefix('SYNTHETIC ')}", style="yellow"))
     print_path(console, f"Artifact {digest[:12]}", folder)
+
+
+def _gold_steps(record: Mapping[str, Any]) -> str:
+    """Return the steps of both stages; they are counted on from one to the other."""
+    learned = max(look["steps"] for look in record["curve"] if look["stage"] == "learn")
+    return f"{learned:,} steps of learning and {record['steps'] - learned:,} of over-holding"
 
 
 def _result(*, passed: bool, gates: bool) -> Any:
