@@ -100,7 +100,7 @@ class TestCheckpoint:
     def test_a_state_of_something_else_is_refused(self, begun, content):
         begun.write_checkpoint({"a": np.zeros(3)}, {"cycle": 1})
         (begun.path / "checkpoint" / "state.json").write_text(content)
-        with pytest.raises(ArtifactError, match="can't be read .*; start a new run"):
+        with pytest.raises(ArtifactError, match=r"can't be read .*; start a new run"):
             begun.read_checkpoint()
 
 

@@ -24,7 +24,7 @@ from stairways.proof.folder import CELLS, RESULTS, WORK, command_of, error_file,
 from stairways.registry.canonical import canonical_json, parse_json_object
 from stairways.registry.files import remove_stale, write_bytes_atomic, write_text_atomic
 from stairways.tuning.run_folder import RunFolder
-from stairways.tuning.versions import code_digest, library_versions
+from stairways.tuning.versions import made_with
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnContext
@@ -144,8 +144,7 @@ def _run(
         "quick": job.quick,
         "n_cells": len(cells),
         "cell_seconds": round(sum(results[cell.key]["seconds"] for cell in cells), 1),
-        "versions": library_versions(),
-        "code": code_digest(),
+        **made_with(),
     }
     write_findings(folder, meta, findings)
     return Outcome(experiment.name, folder, findings)
@@ -251,8 +250,7 @@ def _common(job: Job) -> dict[str, Any]:
         "seed": job.seed,
         "quick": job.quick,
         "bars": _content(job.bars),
-        "versions": library_versions(),
-        "code": code_digest(),
+        **made_with(),
     }
 
 

@@ -47,7 +47,7 @@ from stairways.tuning.run_folder import (
 )
 from stairways.tuning.seeds import Stream, stream
 from stairways.tuning.steer import Learner, algorithm_of, make_trainer, rehearsal_of
-from stairways.tuning.versions import code_digest, library_versions
+from stairways.tuning.versions import library_versions, made_with
 
 if TYPE_CHECKING:
     from stairways.config import Settings
@@ -298,7 +298,7 @@ class TuneRun:
             before = str(state.get(key))
             if before != now:
                 self._refuse_resume(f"{name} has digest {now[:12]}, the run was started with {before[:12]}")
-        if state.get("code") != code_digest() or state.get("versions") != library_versions():
+        if any(state.get(name) != now for name, now in made_with().items()):
             self._refuse_resume("the run was started by other code or other versions of its libraries")
         missing = [name for name in ("run_id", "started_at") if not state.get(name)]
         if missing:
@@ -324,8 +324,7 @@ class TuneRun:
             "config_digest": self.settings.digest,
             "gold_digest": self.gold.digest,
             "data_digest": self._data_digest,
-            "code": code_digest(),
-            "versions": library_versions(),
+            **made_with(),
             "gold": str(self.gold_folder.resolve()),
             "database": None if named is None else without_password(named),
         }
