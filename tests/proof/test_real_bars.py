@@ -13,6 +13,7 @@ from toys import Silent
 from ledgers import make_ledger
 from stairways.config import load_settings
 from stairways.errors import ConfigError
+from stairways.evaluation.gates import SKILL_NAMES
 from stairways.proof.experiment import Job
 from stairways.proof.real_bar_findings import CANDIDATE, POLICIES, _allowed_skill, conclude
 from stairways.proof.real_bars import MARKETS, SEEDS, RealBars
@@ -27,9 +28,12 @@ needs_shared_data = pytest.mark.skipif(
 
 
 WITHIN = "share of single windows within both"
+UNSHOWN = "windows accepted, or marked as skilled, whose paired intervals do not show it"
 
 
-def window_of(seed, number, *, hold=0.55, trades=16, skill=False, accepted=False, drawdown=0.01, n=40):
+def window_of(
+    seed, number, *, hold=0.55, trades=16, skill=False, accepted=False, shown=None, drawdown=0.01, n=40
+):
     """Return the record of one window with ledgers by hand."""
     rng = np.random.default_rng([seed, number])
     ledgers = {}
@@ -46,7 +50,12 @@ def window_of(seed, number, *, hold=0.55, trades=16, skill=False, accepted=False
     dates = ledgers[CANDIDATE].dates
     span = {"first": str(dates[0]), "last": str(dates[-1]), "n_sessions": n}
     metrics = {name: measure(ledger, n_actions=9).as_record() for name, ledger in ledgers.items()}
-    verdict = {"name": "skill_proven", "passed": skill}
+    shown = skill if shown is None else shown
+    verdicts = [
+        {"name": name, "passed": skill, "interval": [0.5, 1.5] if shown else [-0.5, 0.5]}
+        for name in SKILL_NAMES
+    ]
+    verdicts.append({"name": "skill_proven", "passed": skill, "interval": None})
     return {
         "market": "two",
         "symbols": ["NVDA", "MSFT"],
@@ -55,7 +64,7 @@ def window_of(seed, number, *, hold=0.55, trades=16, skill=False, accepted=False
         "ranges": {"train": span, "tune": span, "test": span},
         "gaps": 1,
         "neutral_regime_ratio": 0.0,
-        "run": {"accepted": accepted, "skill_proven": skill, "verdicts": [verdict]},
+        "run": {"accepted": accepted, "skill_proven": skill, "verdicts": verdicts},
         "policies": metrics,
         "ledgers": {name: ledger_record(ledger) for name, ledger in ledgers.items()},
     }
@@ -87,7 +96,11 @@ class TestBars:
             ({"trades": 19}, ["trades off their target, worst seed", "share of single windows within both"]),
             ({"drawdown": 0.021}, ["largest intraday drawdown of a session, %"]),
             ({"skill": True, "accepted": True}, ["windows whose gate shows skill"]),
-            ({"accepted": True}, ["windows accepted without proven skill"]),
+            ({"accepted": True}, [UNSHOWN]),
+            (
+                {"skill": True, "accepted": True, "shown": False},
+                ["windows whose gate shows skill", UNSHOWN],
+            ),
         ],
     )
     def test_what_is_off_is_missed(self, changes, names):
@@ -97,6 +110,11 @@ class TestBars:
         windows = walks()
         del windows[2]["policies"]["random"]
         assert failed(windows) == ["windows with every baseline"]
+
+    def test_a_verdict_on_skill_that_was_never_given_shows_none(self):
+        windows = walks()
+        windows[0]["run"] |= {"accepted": True, "verdicts": []}
+        assert failed(windows) == [UNSHOWN]
 
     @pytest.mark.parametrize(("n", "allowed"), [(1, 0), (4, 1), (20, 2), (100, 9)])
     def test_chance_may_show_skill_now_and_then(self, n, allowed):
@@ -127,6 +145,13 @@ class TestFigures:
         [row] = [r for r in findings.rows if r["kind"] == "market" and r["policy"] == "all_hold"]
         assert "sharpe" not in row
         assert "| all hold | 0.550 (0.111) | 16.00 | - |" in findings.tables[0].markdown()
+
+
+def test_gaps_are_told_where_there_are_some():
+    text = found(walks()).text
+    assert "80 unseen sessions from" in text
+    assert "the bars have gaps" in text
+    assert "at or above the plan's 0.6 in" in text
 
 
 def test_without_bars_nothing_is_made_up(tmp_path):

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from stairways.market.calendar import exchange_sessions
 from stairways.proof.experiment import Column, Plot, Table
 from stairways.trading.metrics import BPS, mean_estimate
+from stairways.tuning.scenarios import PLAN_TARGET_SHARPE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from stairways.config import Settings
     from stairways.proof.real_bar_findings import Market
 
 Row = Mapping[str, Any]
@@ -31,7 +33,7 @@ def market_table(pooled: Sequence[Row]) -> Table:
         Column("trades", "{trades_per_session:.2f}"),
         Column("Sharpe ± SE", "{sharpe:+.2f} ± {sharpe_standard_error:.2f}"),
         Column("least to largest seed", "{least_sharpe:+.2f} to {largest_sharpe:+.2f}"),
-        Column("P(true Sharpe > 0.6)", "{probability_above_target:.2f}"),
+        Column(f"P(true Sharpe > {PLAN_TARGET_SHARPE:g})", "{probability_above_target:.2f}"),
         Column("net bp [95 %]", "{net_bps:+.2f} [{low_bps:+.2f}, {high_bps:+.2f}]"),
         Column("costs bp", "{costs_bps:.2f}"),
         Column("largest intraday drawdown", "{max_intraday_drawdown_ratio:.2%}"),
@@ -87,7 +89,7 @@ def seed_table(seeds: Sequence[Row]) -> Table:
         Column("hold rate", "{hold_rate_ratio:.4f}"),
         Column("trades", "{trades_per_session:.2f}"),
         Column("Sharpe ± SE (n)", "{sharpe:+.2f} ± {sharpe_standard_error:.2f} ({n_sessions})"),
-        Column("P(true Sharpe > 0.6)", "{probability_above_target:.2f}"),
+        Column(f"P(true Sharpe > {PLAN_TARGET_SHARPE:g})", "{probability_above_target:.2f}"),
         Column("net bp [95 %]", "{mean_net_bps:+.2f} [{low_bps:+.2f}, {high_bps:+.2f}]"),
         Column("largest intraday drawdown", "{max_intraday_drawdown_ratio:.2%}"),
     )
@@ -148,15 +150,17 @@ def means_plot(markets: Sequence[Market], pooled: Sequence[Row]) -> Plot:
     return Plot("means", title, draw, (WIDTH + 20.0, 260.0))
 
 
-def text(markets: Sequence[Market], pooled: Sequence[Row], gold_steps: int, *, quick: bool) -> str:
+def text(markets: Sequence[Market], pooled: Sequence[Row], settings: Settings, *, quick: bool) -> str:
     """Say what was run and what came of it."""
+    minutes = settings.market.interval_minutes
     form = " The short form runs one window of one seed with a gold of few steps." if quick else ""
     paragraphs = [
-        "Real five-minute bars, walk-forward: in each window gold is trained, then tuned on later sessions, "
-        "then judged once on sessions behind those. Gold training, tuning, calibration and gate are the "
-        "product's own (`stairways backtest --walk-forward`); nothing was chosen on the sessions reported. "
-        f"Gold learns for {gold_steps:,} steps: five-minute bars hold a fifth of the decisions of one-minute "
-        "bars, for which the default is made." + form,
+        f"Real bars of {minutes} minutes, walk-forward: in each window gold is trained, then tuned on later "
+        "sessions, then judged once on sessions behind those. Gold training, tuning, calibration and gate "
+        "are the product's own (`stairways backtest --walk-forward`); nothing was chosen on the sessions "
+        "reported. "
+        f"Gold learns for {settings.gold.steps:,} steps: such bars hold about 1/{minutes} of the decisions "
+        "of one-minute bars, for which the default is made." + form,
         *(_market_words(market, pooled) for market in markets),
         *_errors_words(pooled),
     ]
@@ -174,14 +178,20 @@ def _market_words(market: Market, pooled: Sequence[Row]) -> str:
     if row.get("sharpe") is not None:
         mean = (
             f"net Sharpe {row['sharpe']:+.2f} ± {row['sharpe_standard_error']:.2f} in the mean of the seeds, "
-            f"at or above the plan's 0.6 in {row['seeds_met']} of {row['n_seeds']}"
+            f"at or above the plan's {PLAN_TARGET_SHARPE:g} in "
+            f"{row['seeds_met']} of {row['n_seeds']}"
         )
     sign = "an interval that holds 0" if row["low_bps"] <= 0 <= row["high_bps"] else "an interval without 0"
+    gaps = ", every one that the exchange held. "
+    if listed > row["n_sessions"]:
+        gaps = (
+            f", of {listed} that the exchange held: the bars have gaps. Windows count sessions across them, "
+            "and the regime's statistics run on; features and positions never cross one. "
+        )
     return (
         f"**{market.name}.** {row['n_seeds']} seeds, {len(windows)} windows, {row['n_sessions']} unseen "
-        f"sessions from {first} to {last}, of {listed} that the exchange held: the bars have gaps. Windows "
-        "count sessions across them, and the regime's statistics run on; features and positions never "
-        f"cross one. At most {neutral:.1%} of a window's decisions were taken at a neutral regime. "
+        f"sessions from {first} to {last}{gaps}At most {neutral:.1%} of a window's decisions were taken "
+        "at a neutral regime. "
         f"The candidate holds {row['hold_rate_ratio']:.1%} and trades "
         f"{row['trades_per_session']:.2f} times a session; {mean}; {row['net_bps']:+.2f} "
         f"[{row['low_bps']:+.2f}, {row['high_bps']:+.2f}] bp net per session, {sign}, after "
