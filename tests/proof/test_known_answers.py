@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from scipy import stats
 from toys import Silent
 
 from stairways.proof.experiment import Job
 from stairways.proof.known_answers import KnownAnswers
-from stairways.proof.known_findings import concluded
+from stairways.proof.known_findings import _adds_words, _regime_words, _steps, concluded
+from stairways.proof.known_findings import _bars as _bars_of
 from stairways.proof.runner import run_experiment
 
 
@@ -96,6 +99,74 @@ def test_a_market_new_to_gold_has_a_bar_of_its_own(tmp_path):
     nine = {key: curve for key, curve in curves.items() if not key.endswith("9")}
     assert not _bars({**tunes, **nine}, tmp_path)[name].passed
     assert _bars(tunes, tmp_path)[name].observed is None
+
+
+def test_nothing_tuned_holds_no_bar():
+    assert not any(bar.passed for bar in _bars_of([], []))
+    assert {bar.observed for bar in _bars_of([], [])} == {None}
+
+
+def test_intervals_over_seeds_are_student_s():
+    adds = [0.4, 1.9, -0.3]
+    curves = [
+        {
+            "arm": "ppo",
+            "steps": 6_000,
+            "sessions": 100,
+            "adds_bps": value,
+            "adds_low_bps": value - 1.0,
+            "adds_high_bps": value + 1.0,
+            "adds_equal_risk_bps": value,
+            "adds_equal_risk_low_bps": value - 1.0,
+            "sharpe": 1.0,
+            "drift_ratio": 0.1,
+        }
+        for value in adds
+    ]
+    [row] = _steps(curves)
+    expected = stats.t.interval(0.95, 2, loc=np.mean(adds), scale=stats.sem(adds))
+    assert (row["low_bps"], row["high_bps"]) == pytest.approx(expected)
+    [single] = _steps(curves[:1])
+    assert (single["low_bps"], single["high_bps"]) == (None, None)
+
+
+def _sample(adds):
+    return [{"tuning_adds_bps": a, "tuning_adds_low_bps": a - 1, "tuning_adds_high_bps": a + 1} for a in adds]
+
+
+def test_what_tuning_adds_is_said_as_it_was_measured():
+    assert "which holds 0; by its own interval it is above 0 in 1 of them, below 0 in 1" in _adds_words(
+        _sample([2.0, -2.0, 0.5])
+    )
+    assert "which does not hold 0" in _adds_words(_sample([2.0, 2.1, 2.2]))
+
+
+def _golds(**sharpes):
+    return [
+        {"market": "planted", "regime": regime, "learned_sharpe": value, "tilted_sharpe": value}
+        for regime, values in sharpes.items()
+        for value in values
+    ]
+
+
+def test_ways_of_regime_inputs_are_held_against_the_seeds():
+    close = _regime_words(_golds(none=[3.0, 3.6], gate=[3.2, 3.5], gate_gradient=[3.1]))
+    assert "lie 0.25 apart, no more than the 0.60 by which" in close
+    assert "difference to none, -0.20, is what the noise" in close
+    far = _regime_words(_golds(none=[3.0, 3.1], gate=[4.2, 4.3]))
+    assert "lie 1.20 apart, more than the 0.10" in far
+    assert "gradient" not in far
+    assert _regime_words([]).startswith("No gold was trained")
+
+
+def test_the_words_of_the_full_form_take_their_figures_from_the_code(tmp_path):
+    tunes = {f"tune-planted-shipped-{s}": _tuned(5.0, (0.1, 1.0 + 0.1 * s, 2.0)) for s in range(3)}
+    findings = concluded(Job(0, False, None, tmp_path), {**tunes, "curve-ppo-0": _curve((0.1, 1.0, 2.0))})
+    words = " ".join(findings.text.split())
+    assert "33,280 steps in rollouts of 256 x 130 with 10 passes" in words
+    assert "No gold was trained" in words
+    names = [bar.name for bar in findings.bars]
+    assert "seeds in which tuning adds, interval above 0, within 8 cycles" in names
 
 
 def test_cells_of_the_full_form_follow_their_golds(tmp_path):

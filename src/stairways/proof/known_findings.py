@@ -7,13 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from stairways.config import TuneSettings
+from stairways.evaluation.gate_config import GateConfig
 from stairways.proof.experiment import Bar, Column, Findings, Job, Plot, Row, Table
+from stairways.proof.known_answers import ARMS, KEYS, LARGE, REGIMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHARE_BAR, ADDS_BAR, ADDS_OF = 0.65, 8, 10
+NOMINAL = 0.025
+"""Of two-sided 95 % intervals without a difference, so many lie above 0."""
 Results = Mapping[str, dict[str, Any]]
 
 
@@ -35,7 +41,7 @@ def concluded(job: Job, results: Results) -> Findings:
         plots.append(
             Plot("steps", "What tuning adds to the tilt, by the steps of tuning", lambda f: _draw(f, steps))
         )
-    text = _QUICK_TEXT if job.quick else _text(golds, tunes, steps)
+    text = _quick_text(tunes) if job.quick else _text(golds, tunes, steps)
     return Findings([*golds, *tunes, *curves], bars, tables, plots, text)
 
 
@@ -100,7 +106,7 @@ def _steps(curves: Sequence[Row]) -> list[dict[str, Any]]:
     for arm, steps in dict.fromkeys((row["arm"], row["steps"]) for row in curves):
         mine = [row for row in curves if row["arm"] == arm and row["steps"] == steps]
         adds = np.array([row["adds_bps"] for row in mine])
-        half = 1.96 * adds.std(ddof=1) / math.sqrt(len(adds)) if len(adds) > 1 else None
+        half = _half_interval(adds)
         rows.append(
             {
                 "arm": arm,
@@ -121,10 +127,22 @@ def _steps(curves: Sequence[Row]) -> list[dict[str, Any]]:
     return rows
 
 
+def _half_interval(values: NDArray[np.float64]) -> float | None:
+    """Return half of the two-sided 95 % interval of a mean over seeds, Student's t; None for one seed."""
+    from scipy.special import stdtrit
+
+    n = len(values)
+    if n < 2:
+        return None
+    return float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / math.sqrt(n))
+
+
 def _bars(tunes: Sequence[Row], steps: Sequence[Row]) -> list[Bar]:
     sample = [row for row in tunes if row["market"] == "planted" and row["gold"] == "shipped"]
     shares = [row["candidate_share_ratio"] for row in sample if row["candidate_share_ratio"] is not None]
     share = float(np.mean(shares)) if len(shares) == len(sample) and shares else None
+    looked = f"{sample[0]['candidate_n_sessions']:,} unseen sessions" if sample else "nothing was tuned"
+    cycles = TuneSettings().cycles
     adds = sum(row["tuning_adds_low_bps"] > 0 for row in sample)
     best = max(steps, key=lambda row: (row["above_zero"] / row["n_seeds"], row["adds_bps"]), default=None)
     note = (
@@ -142,12 +160,11 @@ def _bars(tunes: Sequence[Row], steps: Sequence[Row]) -> list[Bar]:
             share,
             f"at least {SHARE_BAR:.0%}, mean of {len(sample)} seeds",
             share is not None and share >= SHARE_BAR,
-            f"{sample[0]['candidate_n_sessions']:,} unseen sessions, {sample[0]['candidate_n_keys']} keys, "
-            "sampled",
+            f"{looked}, {len(KEYS)} keys, sampled",
         ),
         Bar(
-            "seeds in which tuning adds, interval above 0, within 8 cycles",
-            adds,
+            f"seeds in which tuning adds, interval above 0, within {cycles} cycles",
+            adds if sample else None,
             f"at least {ADDS_BAR} of {ADDS_OF}",
             len(sample) == ADDS_OF and adds >= ADDS_BAR,
             note,
@@ -163,16 +180,16 @@ def _bars(tunes: Sequence[Row], steps: Sequence[Row]) -> list[Bar]:
         ),
         Bar(
             "seeds whose candidate is better than random at equal turnover, interval above 0",
-            beaten,
+            beaten if sample else None,
             f"{len(sample)} of {len(sample)}",
             beaten == len(sample) > 0,
-            "2.5 % of seeds by chance each",
+            f"a seed without skill is counted by chance in {NOMINAL:.1%}",
         ),
     ]
 
 
 def _quick_bars(tunes: Sequence[Row]) -> list[Bar]:
-    """Return what one seed and 250 sessions can show.
+    """Return what one seed and a year of sessions can show.
 
     The difference to random is about 9 bp there with a standard error of about 2.6 bp at 250 sessions, so
     that its interval lies above 0 with a probability of 93 %; the share of the oracle has a standard
@@ -197,22 +214,13 @@ def _mean(rows: Sequence[Row], name: str) -> float:
 def _text(golds: Sequence[Row], tunes: Sequence[Row], steps: Sequence[Row]) -> str:
     sample = [row for row in tunes if row["market"] == "planted" and row["gold"] == "shipped"]
     first = sample[0]
-    sharpes = {
-        regime: [row for row in golds if row["market"] == "planted" and row["regime"] == regime]
-        for regime in dict.fromkeys(row["regime"] for row in golds)
-    }
-    regimes = ", ".join(
-        f"{regime} {_mean(rows, 'learned_sharpe'):.2f} and {_mean(rows, 'tilted_sharpe'):.2f}"
-        for regime, rows in sharpes.items()
-        if rows
-    )
     ends = "; ".join(
         f"{row['arm']}, {row['steps']:,} steps on {row['sessions']:,} sessions: {row['adds_bps']:+.2f} bp, "
         f"above 0 in {row['above_zero']} of {row['n_seeds']}"
         for row in steps
     )
-    above = sum(row["tuning_adds_low_bps"] > 0 for row in sample)
-    below = sum(row["tuning_adds_high_bps"] < 0 for row in sample)
+    rehearsing = ", ".join(arm for arm, tune in ARMS.items() if tune.get("rehearsal_sessions") != 0)
+    large = LARGE["n_envs"], LARGE["n_steps"], LARGE["epochs"]
     return f"""
 Every policy is led through the same {first["candidate_n_sessions"]:,} unseen sessions of a SYNTHETIC market,
 sampled, once per key of its decisions ({first["candidate_n_keys"]} keys; the Sharpe is that of one account,
@@ -221,27 +229,80 @@ the mean over keys). The oracle knows the signal and the regime; a policy sees v
 On the sample market gold reaches {_mean(sample, "gold_share_ratio"):.0%} of the oracle's net Sharpe, gold
 under the tilt {_mean(sample, "tilted_share_ratio"):.0%}, the tuned candidate
 {_mean(sample, "candidate_share_ratio"):.0%} (in net result {_mean(sample, "candidate_net_share_ratio"):.0%}).
-Tuning adds {_mean(sample, "tuning_adds_bps"):+.2f} bp in the mean of {len(sample)} seeds, above 0 in {above}
-of them, below 0 in {below}. Seeds share the unseen sessions: their spread is not that of markets.
+{_adds_words(sample)} Seeds share the unseen sessions: their spread is not that of markets.
 
-Net Sharpe by how regime inputs enter gold, as learned and under the tilt, mean of the seeds: {regimes}. The
-plan's gradient form has the value of its price inputs whatever the gate says, so its difference to none is
-what the noise of training does.
+{_regime_words(golds)}
 
-What tuning adds, cycle by cycle without choosing one: {ends}. ppo is the plan's cycle of 6,000 steps;
-ppo_large takes 33,280 steps in rollouts of 256 x 130 with ten passes over each; all_actions weighs every
-action from every position of recorded sessions, all_actions_own on the tuning range alone. ppo_large and
-all_actions rehearse the sessions before it, those that gold learned from among them. A step is a decision
-that training met. Arms named fresh tune the same gold on another market of the same law, none of whose
-sessions it has learned from: there is more to learn there. At equal risk, a candidate's returns are scaled to
+What tuning adds, cycle by cycle without choosing one: {ends}. Intervals of a mean over seeds are Student's t.
+ppo is the plan's cycle of {ARMS["ppo"]["steps_per_cycle"]:,} steps; ppo_large takes
+{ARMS["ppo_large"]["steps_per_cycle"]:,} steps in rollouts of {large[0]} x {large[1]} with {large[2]} passes
+over each; all_actions weighs every action from every position of recorded sessions, all_actions_own on the
+tuning range alone. Arms that rehearse sessions before that range, those that gold learned from among them:
+{rehearsing}. A step is a decision that training met. Arms named fresh tune the same gold on another market of
+the same law, none of whose sessions it has learned from. At equal risk, a candidate's returns are scaled to
 the deviation of gold under the tilt: the reward's downside term buys lower risk with net result.
 """
 
 
-_QUICK_TEXT = """
-One tuning of the shipped gold, judged on 250 unseen sessions: too few for the share of the oracle, enough for
-the difference to random at equal turnover.
+def _adds_words(sample: Sequence[Row]) -> str:
+    """Say what tuning adds over the seeds, and whether that differs from nothing."""
+    adds = np.array([row["tuning_adds_bps"] for row in sample])
+    above = sum(row["tuning_adds_low_bps"] > 0 for row in sample)
+    below = sum(row["tuning_adds_high_bps"] < 0 for row in sample)
+    words = f"Tuning adds {adds.mean():+.2f} bp in the mean of {len(sample)} seeds"
+    half = _half_interval(adds)
+    if half is not None:
+        low, high = adds.mean() - half, adds.mean() + half
+        meaning = "which holds 0" if low <= 0.0 <= high else "which does not hold 0"
+        words += f" [{low:+.2f}, {high:+.2f}], {meaning}"
+    return f"{words}; by its own interval it is above 0 in {above} of them, below 0 in {below}."
+
+
+def _regime_words(golds: Sequence[Row]) -> str:
+    """Say how golds differ by the way regime inputs enter, and how far seeds of one way differ."""
+    planted = [row for row in golds if row["market"] == "planted"]
+    ways = {regime: [r for r in planted if r["regime"] == regime] for regime in REGIMES}
+    shown = {regime: rows for regime, rows in ways.items() if rows}
+    if not shown:
+        return "No gold was trained to compare the ways in which regime inputs enter."
+    listed = ", ".join(
+        f"{regime} {_mean(rows, 'learned_sharpe'):.2f} and {_mean(rows, 'tilted_sharpe'):.2f} "
+        f"({len(rows)} {'seed' if len(rows) == 1 else 'seeds'})"
+        for regime, rows in shown.items()
+    )
+    words = (
+        "Net Sharpe by how regime inputs enter gold, as learned and under the tilt, mean of the seeds: "
+        f"{listed}."
+    )
+    means = [_mean(rows, "tilted_sharpe") for rows in shown.values()]
+    within = [np.ptp([row["tilted_sharpe"] for row in rows]) for rows in shown.values() if len(rows) > 1]
+    if len(means) < 2 or not within:
+        return words
+    between, seeds = max(means) - min(means), float(max(within))
+    verdict = "more" if between > seeds else "no more"
+    words += (
+        f" Under the tilt the ways lie {between:.2f} apart, {verdict} than the {seeds:.2f} by which seeds of "
+        "one way differ."
+    )
+    if {"none", "gate_gradient"} <= shown.keys():
+        apart = _mean(shown["gate_gradient"], "tilted_sharpe") - _mean(shown["none"], "tilted_sharpe")
+        words += (
+            " The plan's gradient form has the value of its price inputs whatever the gate says: its "
+            f"difference to none, {apart:+.2f}, is what the noise of training does."
+        )
+    return words
+
+
+def _quick_text(tunes: Sequence[Row]) -> str:
+    judged = sorted({row["candidate_n_sessions"] for row in tunes})
+    shown = " and ".join(f"{n:,}" for n in judged) or "no"
+    shares = [row["candidate_share_ratio"] for row in tunes if row["candidate_share_ratio"] is not None]
+    share = f"{float(np.mean(shares)):.0%}" if shares else "not measured"
+    return f"""
+Tuning of the shipped gold, judged on {shown} unseen sessions. The share of the oracle ({share}) has no bar
+there: so few sessions leave it open. The difference to random at equal turnover has one.
 """
+
 
 _TUNE_COLUMNS = (
     Column("market", "{market}"),
@@ -290,14 +351,14 @@ _STEP_COLUMNS = (
     Column("steps", "{steps:,}"),
     Column("seeds", "{n_seeds}"),
     Column(
-        "tuning adds, bp, mean and interval over seeds", "{adds_bps:+.2f} [{low_bps:+.2f}, {high_bps:+.2f}]"
+        "tuning adds, bp, mean and t interval over seeds", "{adds_bps:+.2f} [{low_bps:+.2f}, {high_bps:+.2f}]"
     ),
     Column("seeds above 0", "{above_zero}"),
     Column("at equal risk, bp", "{equal_risk_bps:+.2f}"),
     Column("seeds above 0", "{equal_risk_above_zero}"),
     Column("seeds below 0", "{below_zero}"),
     Column("Sharpe", "{sharpe:.2f}"),
-    Column("drift (at most 15 %)", "{drift_ratio:.1%}"),
+    Column(f"drift (at most {GateConfig().drift_threshold_ratio:.0%})", "{drift_ratio:.1%}"),
 )
 
 
@@ -313,11 +374,12 @@ def _draw(figure: Figure, steps: Sequence[Row]) -> None:
         "all_actions_own": "random",
         "all_actions": "candidate",
     }
+    small, large = (ARMS[arm]["steps_per_cycle"] for arm in ("ppo", "ppo_large"))
     words = {
         "all_actions_fresh": "all actions (default), a market new to gold",
-        "ppo_large_fresh": "PPO, 33,280 steps a cycle, a market new to gold",
-        "ppo": "PPO, 6,000 steps a cycle",
-        "ppo_large": "PPO, 33,280 steps a cycle, rehearsed sessions",
+        "ppo_large_fresh": f"PPO, {large:,} steps a cycle, a market new to gold",
+        "ppo": f"PPO, {small:,} steps a cycle",
+        "ppo_large": f"PPO, {large:,} steps a cycle, rehearsed sessions",
         "all_actions_own": "all actions, tuning range alone",
         "all_actions": "all actions, rehearsed sessions (default)",
     }
