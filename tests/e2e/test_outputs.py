@@ -171,6 +171,15 @@ class TestEvaluate:
         assert record["gold"] == {k: v for k, v in record["policy"].items() if k != "role"}
         assert record["gold"] == json_of(tuned / "summary.json")["gold"]
 
+    def test_for_people_it_names_bars_seed_and_what_is_not_judged(self, market, cli):
+        ended = cli(*market.evaluate(market.gold, "--seed", "7"))
+        words = " ".join(ended.out.split())
+        assert ended.status == 1
+        assert ended.out.startswith(f"Bars in {market.bars}: NVDA,MSFT, 5min\n")
+        assert f"Bars: {market.bars}" in words
+        assert "Seed 7 drew the actions" in words
+        assert "beats_gold not judged is gold itself" in words
+
     def test_sessions_that_the_artifact_has_seen_are_counted(self, market, cli, tuned, judged):
         assert judged["data"]["in_sample_sessions"] == 0
         record = json.loads(cli(*market.evaluate(tuned / "artifact", "--json", sessions="tune")).out)

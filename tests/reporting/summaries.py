@@ -172,6 +172,7 @@ def summary(
     return {
         "data": {
             "source": source,
+            "folder": None if synthetic else "../data/of/bars",
             "synthetic": synthetic,
             "symbols": ["NVDA", "MSFT"],
             "interval_minutes": 5,
@@ -338,4 +339,5 @@ def gold_record(n_looks: int = 30) -> dict[str, Any]:
         "wall_seconds": 91.7,
         "stopped": "all steps were taken",
         "data_source": "SYNTHETIC planted, seed 1",
+        "config": {"market": {"bars": None}},
     }

@@ -148,6 +148,8 @@ def test_synthetic_bars_are_named_so_and_real_ones_are_not(text):
     real = Page(summary_page(summary(synthetic=False))).text
     assert "SYNTHETIC" not in real
     assert "bars in /bars" in real
+    assert "Folder ../data/of/bars" in real
+    assert "Folder" not in text
     assert "2025-06-19 NVDA 9 78 a gap" in real
 
 

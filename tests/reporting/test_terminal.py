@@ -342,6 +342,16 @@ def test_gold_shows_curve_skill_and_verdicts():
     assert text.splitlines()[-1] == "Artifact abababababab: /golds/one"
 
 
+def test_bars_are_named_by_their_folder_as_it_was_given():
+    assert "Bars: ../data/of/bars\n" in outcome_text(summary(synthetic=False))
+    record = gold_record()
+    record |= {"data_source": "bars in bars", "config": {"market": {"bars": "../data/of/bars"}}}
+    console = plain_console()
+    print_gold(console, record, "ab" * 32, Path("/golds/one"))
+    assert "Bars: ../data/of/bars\n" in written(console)
+    assert "SYNTHETIC" not in written(console)
+
+
 def test_gold_that_does_not_over_hold_says_so():
     record = gold_record(n_looks=3)
     record["verdicts"][0]["passed"] = False

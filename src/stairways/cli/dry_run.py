@@ -8,6 +8,12 @@ import typer
 
 from stairways.cli import options
 
+LEARNER = (
+    "Trained here: PPO in a pool of accounts, which shows that warm start, episodes, reward, controller and "
+    "regime work. A tuning of a feed-forward policy under the tilt trains on all actions instead, unless "
+    "--algorithm ppo is asked for."
+)
+
 
 def dry_run(
     gold: options.Gold = None,
@@ -32,7 +38,10 @@ def dry_run(
     split_table: options.Splits = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Check warm start, episodes, reward, controller and regime in a short run of PPO in a pool."""
+    """Check warm start, episodes, reward, controller and regime in a short run of PPO in a pool.
+
+    A tuning of a feed-forward policy under the tilt trains on all actions along recorded sessions instead.
+    """
     from rich.console import Console
 
     from stairways.reporting.terminal import Bands, TerminalWatcher, print_data, print_verdicts
@@ -62,5 +71,6 @@ def dry_run(
         typer.echo(json.dumps(outcome.as_record(), indent=2, allow_nan=False))
     else:
         print_verdicts(console, outcome.verdicts)
-        print_data(console, outcome.as_record()["data"])
+        print_data(console, outcome.as_record()["data"], settings.market.bars)
+        console.print(LEARNER, soft_wrap=True, markup=False)
     return 0 if outcome.passed else 1

@@ -63,5 +63,5 @@ def evaluate(
 
         console = Console()
         options.announce_market(console, settings)
-        print_evaluation(console, result.record)
+        print_evaluation(console, result.record, settings.market.bars)
     return 0 if result.gate.passed else 1

@@ -493,8 +493,10 @@ def _setting(name: str, value: Any) -> str:
 
 
 def _data(data: Mapping[str, Any]) -> dict[str, Any]:
+    folder = data.get("folder")
     rows = [
         ("Source", data["source"]),
+        *([("Folder", str(folder))] if folder else []),
         ("Symbols", ", ".join(data["symbols"])),
         ("Bars", f"{data['interval_minutes']} min"),
         ("Sessions loaded", f"{data['n_sessions']:,}"),

@@ -60,7 +60,11 @@ def tune_summary(
     }
     baselines = {name: values for name, values in metrics.items() if name not in ("gold", "candidate")}
     return {
-        "data": {**describe_data(market, test, quality), "ranges": ranges},
+        "data": {
+            **describe_data(market, test, quality),
+            "folder": None if settings.market.bars is None else str(settings.market.bars),
+            "ranges": ranges,
+        },
         "gold": metrics["gold"],
         "candidate": metrics["candidate"],
         "baselines": baselines,

@@ -299,7 +299,7 @@ def print_outcome(console: Console, summary: Mapping[str, Any], folder: Path | N
     console.print()
     print_multiple_testing(console, summary["multiple_testing"])
     console.print()
-    print_data(console, summary["data"])
+    print_data(console, summary["data"], summary["data"].get("folder"))
     console.print()
     console.print(Text(f"Candidate: {chosen_words(summary)}"))
     console.print(Text(f"FINAL GATE: {said.sentence}", style=f"bold {STYLES[said.tone]}"))
@@ -309,12 +309,13 @@ def print_outcome(console: Console, summary: Mapping[str, Any], folder: Path | N
         print_path(console, "Summary", folder / PAGE_NAME)
 
 
-def print_evaluation(console: Console, record: Mapping[str, Any]) -> None:
+def print_evaluation(console: Console, record: Mapping[str, Any], folder: Path | None = None) -> None:
     """Print verdicts and policies of an evaluation, its seed, and how many of its sessions were seen before.
 
     Args:
         console: Where to.
         record: What ``evaluate --json`` prints.
+        folder: Folder of the bars as it was given; None for a sample market.
     """
     from rich.text import Text
 
@@ -327,7 +328,7 @@ def print_evaluation(console: Console, record: Mapping[str, Any]) -> None:
     console.print()
     print_table(console, _policy_table(shown, "judged" if seen else "unseen"))
     console.print()
-    print_data(console, data)
+    print_data(console, data, folder)
     console.print(Text(_seed_words(record)))
     if data["made_on"] != data["source"]:
         console.print(Text(f"The artifact was made on other bars: {data['made_on']}", style="yellow"))
@@ -355,15 +356,28 @@ def _seed_words(record: Mapping[str, Any]) -> str:
     return f"{seed} drew the actions, and one draw scatters: --seed N takes another than the artifact's own"
 
 
-def print_data(console: Console, data: Mapping[str, Any]) -> None:
-    """Print where the bars came from, SYNTHETIC in so many words, and how much was decided at neutral."""
+def print_data(console: Console, data: Mapping[str, Any], folder: Path | str | None = None) -> None:
+    """Print where the bars came from, SYNTHETIC in so many words, and how much was decided at neutral.
+
+    Args:
+        console: Where to.
+        data: The ``data`` section of a summary.
+        folder: Folder of the bars as it was given; without it their source stands there.
+    """
     from rich.text import Text
 
-    kind = "SYNTHETIC bars" if data["synthetic"] else "Bars"
-    source = data["source"].removeprefix("SYNTHETIC ")
-    console.print(Text(f"{kind}: {source}", style="yellow" if data["synthetic"] else ""))
+    _print_source(console, data["source"], folder)
     neutral = percent(data["neutral_regime_ratio"])
     console.print(Text(f"Neutral regime (warming up) in {neutral} of the decisions"))
+
+
+def _print_source(console: Console, source: str, folder: Path | str | None) -> None:
+    from rich.text import Text
+
+    if source.startswith("SYNTHETIC"):
+        console.print(Text(f"SYNTHETIC bars: {source.removeprefix('SYNTHETIC ')}", style="yellow"))
+    else:
+        console.print(Text(f"Bars: {folder or source}"), soft_wrap=True)
 
 
 def print_verdicts(
@@ -424,9 +438,7 @@ def print_gold(console: Console, record: Mapping[str, Any], digest: str, folder:
     steps, seconds = _gold_steps(record), f"{record['wall_seconds']:,.0f} s"
     style = f"bold {STYLES['good' if accepted else 'bad']}"
     console.print(Text(f"{word}: {steps} in {seconds}; {record['stopped']}.", style=style))
-    source = str(record["data_source"])
-    if source.startswith("SYNTHETIC"):
-        console.print(Text(f"SYNTHETIC bars: {source.removeprefix('SYNTHETIC ')}", style="yellow"))
+    _print_source(console, record["data_source"], record["config"]["market"]["bars"])
     print_path(console, f"Artifact {digest[:12]}", folder)
 
 
