@@ -27,6 +27,9 @@ install: $(VENV)/.installed
 
 # torch goes first and pinned: a range of another package would take a newer build with CUDA
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@found="$(PYTHON)"; test ! -x $(BIN)/python || found="$(BIN)/python"; \
+	$$found -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "$$found is no Python of 3.11 or later: name one, as in make PYTHON=python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt "torch==2.13.0"
 	$(BIN)/pip install -q -c constraints.txt -e .

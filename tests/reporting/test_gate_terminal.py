@@ -68,3 +68,30 @@ def test_the_odds_of_the_shadow_rule_stand_there(record):
         "Shadow replay, default rule, 3 sessions: a policy without skill passes with probability 99" in words
     )
     assert "It tests safety and behaviour, not skill." in words
+
+
+def test_none_is_explained_only_where_it_stands(record):
+    words = "none: fewer sessions than the gate asks for"
+    assert words not in printed(record)
+    lacking = [{**entry, "difference_annual": None} for entry in record["power"]["detectable"]]
+    assert words in printed({**record, "power": {**record["power"], "detectable": lacking}})
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        (
+            0.762,
+            "accepts 76.2 to 76.2%, where 80% is asked: it is more careful than the formula, so take more",
+        ),
+        (0.81, "accepts 81.0 to 81.0%, no less than the 80% asked"),
+    ],
+)
+def test_the_simulated_share_is_set_against_the_power_asked(record, ratio, words):
+    simulated = [
+        entry if entry["difference_annual"] == 0 else {**entry, "ratio": ratio}
+        for entry in record["power"]["simulated"]
+    ]
+    text = printed({**record, "power": {**record["power"], "simulated": simulated}})
+    assert words in " ".join(text.split())
+    assert max(len(line) for line in text.splitlines()) <= 80

@@ -79,9 +79,9 @@ def _print_shadow(console: Console, shadow: Mapping[str, Any]) -> None:
 
 
 def _needed_table(power: Mapping[str, Any]) -> Table:
-    asked = f"{percent(power['power'], 0)} power, {percent(power['confidence'], 0)} interval"
+    asked = f"{percent(power['power'], 0)} power by formula, {percent(power['confidence'], 0)} interval"
     table = _grid(
-        f"Unseen sessions that show a true difference ({asked})",
+        f"Unseen sessions for a true difference ({asked})",
         "true difference",
         power["needed"],
         row="difference_annual",
@@ -107,7 +107,25 @@ def _simulated_table(power: Mapping[str, Any]) -> Table:
             percent(entry["formula_ratio"]),
             f"{entry['n_runs']:,}",
         )
+    table.caption = _simulated_words(power)
     return table
+
+
+def _simulated_words(power: Mapping[str, Any]) -> str:
+    """Say how often the gate's own test accepts where the formula asks for its power."""
+    at_formula = [entry for entry in power["simulated"] if entry["difference_annual"] > 0]
+    least, most = (end(entry["ratio"] for entry in at_formula) for end in (min, max))
+    found = f"{number(100 * least, 1)} to {percent(most)}"
+    asked = percent(power["power"], 0)
+    if least >= power["power"]:
+        return (
+            f"at the formula's sessions the gate's own test accepts {found}, no less than the {asked} asked"
+        )
+    return (
+        f"at the formula's sessions the gate's own test accepts {found},\n"
+        f"where {asked} is asked: it is more careful than the formula, so take more sessions "
+        "than the table above names"
+    )
 
 
 def _detectable_table(power: Mapping[str, Any]) -> Table:
@@ -121,7 +139,8 @@ def _detectable_table(power: Mapping[str, Any]) -> Table:
             "none" if entry["difference_annual"] is None else number(entry["difference_annual"])
         ),
     )
-    table.caption = "none: fewer sessions than the gate asks for"
+    if any(entry["difference_annual"] is None for entry in power["detectable"]):
+        table.caption = "none: fewer sessions than the gate asks for"
     return table
 
 
