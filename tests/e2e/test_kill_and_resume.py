@@ -132,6 +132,16 @@ class TestKilled:
         assert cli(*five_cycles(tmp_path, *more)).status == 1
         assert result_of(tmp_path) == unbroken
 
+    def test_the_folder_is_all_that_a_resume_needs(self, cli, five_cycles, unbroken, tmp_path):
+        process = start(command_that_dies, five_cycles(tmp_path), str(tmp_path / "log"), MOMENTS[0])
+        assert finish(process) == -signal.SIGKILL
+        ended = cli("tune", "--out", str(tmp_path / "run"), "--resume")
+        assert (ended.status, ended.err) == (1, "")
+        assert result_of(tmp_path) == unbroken
+        refused = cli("tune", "--out", str(tmp_path / "run"), "--resume", "--seed", "12345")
+        assert refused.status == 2
+        assert "seed is 12345, not " in refused.err
+
     def test_a_moved_run_goes_on_with_the_database_beside_it(self, cli, five_cycles, unbroken, tmp_path):
         (tmp_path / "first").mkdir()
         process = start(command_that_dies, five_cycles(tmp_path / "first"), str(tmp_path / "log"), MOMENTS[0])

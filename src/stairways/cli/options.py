@@ -193,6 +193,24 @@ def settings_for_gold(config: Path | None, overrides: dict[str, Any], preset: An
     return load_settings(config, merged, preset, base={"trading": rules})
 
 
+def of_run(out: Path | None) -> tuple[Path | None, Path | None]:
+    """Return the settings and the gold that the run in a folder was started with; None where none stands.
+
+    What is damaged is not said here: the run itself reads both again, and refuses.
+    """
+    import json
+
+    from stairways.tuning.run_folder import CONFIG_FILE, RUN_FILE
+
+    if out is None or not (out / CONFIG_FILE).is_file():
+        return None, None
+    try:
+        gold = json.loads((out / RUN_FILE).read_text(encoding="utf-8")).get("gold")
+    except (OSError, ValueError, AttributeError):
+        gold = None
+    return out / CONFIG_FILE, Path(gold) if isinstance(gold, str) else None
+
+
 def call_overrides(**values: Any) -> dict[str, Any]:
     """Return what was given of a call, paths as text; a flag that was not raised leaves the file's."""
     found = {n: str(v) if isinstance(v, Path) else v for n, v in given(**values).items() if v is not False}

@@ -50,7 +50,9 @@ def tune(
     database: Annotated[
         str | None, typer.Option("--database", help="URL of gate.db; by default beside the run folder.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, with its settings.")
+    ] = False,
     config: options.Config = None,
     strict: options.Strict = False,
     split_table: options.Splits = None,
@@ -65,6 +67,9 @@ def tune(
     from stairways.reporting.terminal import Bands, TerminalWatcher, print_outcome
     from stairways.tuning.run import TuneRun
 
+    if resume and config is None:
+        config, started_from = options.of_run(out)
+        gold = gold or started_from
     overrides = options.market_overrides(bars, sample, symbols, interval, strict, split_table)
     overrides |= options.given(seed=seed)
     overrides |= options.call_overrides(out=out, gold=gold, resume=resume, database=database)

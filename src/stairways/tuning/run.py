@@ -265,7 +265,10 @@ class TuneRun:
         tune = self.settings.tune
         size = tune.ppo.rollout_steps
         if algorithm_of(self.settings, self.gold.spec.kind) == "all_actions":
-            named = sorted({"steps_per_cycle", "ppo"} & tune.model_fields_set)
+            usual = type(tune)()
+            named = [
+                name for name in ("ppo", "steps_per_cycle") if getattr(tune, name) != getattr(usual, name)
+            ]
             if named:
                 raise ConfigError(
                     "belongs to PPO, and this run would weigh all actions over whole sessions",
