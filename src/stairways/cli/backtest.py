@@ -69,12 +69,8 @@ def backtest(
     sessions together.
     """
     from stairways.errors import ConfigError
-    from stairways.market.bars import bar_files
     from stairways.tuning.scenarios import find_scenario
 
-    if bars is not None:
-        # a folder that is not there is said before anything else is asked for
-        bar_files(bars)
     lengths = options.given(train=train_sessions, tune=tune_sessions, test=test_sessions, step=step_sessions)
     overrides = options.market_overrides(bars, None, symbols, interval, False, None)
     overrides |= options.given(seed=seed)

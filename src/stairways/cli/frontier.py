@@ -58,7 +58,6 @@ def frontier(
     from stairways.cli.clock import utc_now
     from stairways.config import load_settings
     from stairways.errors import ConfigError
-    from stairways.market.bars import bar_files
     from stairways.reporting.frontier_terminal import print_frontier
     from stairways.reporting.terminal import TerminalWatcher
     from stairways.tuning.evaluate import settings_base
@@ -66,9 +65,6 @@ def frontier(
     from stairways.tuning.run_folder import Silent
     from stairways.tuning.shipped import shipped_gold
 
-    if bars is not None:
-        # a folder that is not there is said before anything else is asked for
-        bar_files(bars)
     overrides = options.market_overrides(bars, sample, symbols, interval, strict, split_table)
     overrides |= options.given(seed=seed)
     overrides |= options.call_overrides(out=out, gold=gold, artifact=artifact, json_output=as_json)

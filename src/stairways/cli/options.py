@@ -98,13 +98,17 @@ def market_overrides(
 
     Raises:
         ConfigError: If both a folder and a sample are named, or there is no such sample.
+        BarsError: If the folder is not there or holds no bars.
     """
     from stairways.errors import ConfigError
+    from stairways.market.bars import bar_files
 
     if bars is not None and sample is not None:
         raise ConfigError("--bars and --sample exclude each other", remedy="name one of them")
     market: dict[str, Any] = {}
     if bars is not None:
+        # said before anything else is asked for
+        bar_files(bars)
         market["bars"] = str(bars)
     if sample is not None:
         _check_sample(sample)
