@@ -13,6 +13,7 @@ from stairways.evaluation.power import PairedPower
 from stairways.proof.attained import true_skill
 from stairways.proof.experiment import Job
 from stairways.proof.power import CORRELATIONS, DIFFERENCES_ANNUAL, Power
+from stairways.proof.power_findings import _below_words, _few_words
 from stairways.proof.runner import run_experiment
 
 pytestmark = pytest.mark.slow
@@ -125,6 +126,21 @@ def test_where_no_cell_was_simulated_nothing_is_shown(results, tmp_path):
         "simulated power at the formula's sessions, pooled",
         "cells whose simulated power is further than 2 s.e. from 80%",
     }
+
+
+def test_what_few_sessions_show_is_the_formula_s_own_answer(outcome):
+    words = _few_words()
+    for difference in DIFFERENCES_ANNUAL:
+        enough = [r for r in CORRELATIONS if PairedPower(r).sessions_needed(difference) < 100]
+        said = f"from a correlation of {min(enough):g} on" if enough else "at none up to 0.99"
+        assert f"{difference:g} {said}" in words
+    assert words in outcome.findings.text
+
+
+def test_cases_below_what_the_gate_judges_are_named():
+    case = {"difference_annual": 2.0, "correlation": 0.99, "n_sessions": 20, "n_sessions_by_formula": 10}
+    assert _below_words([case]).endswith("would do: 2 at r 0.99.")
+    assert _below_words([{**case, "n_sessions_by_formula": 20}]) == ""
 
 
 def test_a_size_that_is_not_kept_is_said(results, tmp_path):

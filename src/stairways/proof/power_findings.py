@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.power import CORRELATIONS, DIFFERENCES_ANNUAL, POWER, PairedPower
 from stairways.proof.experiment import Column, Plot, Table
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = dict[str, Any]
+GATE = GateConfig()
+NOMINAL = (1.0 - GATE.confidence) / 2.0
+"""Share of intervals that lie above 0 where there is no difference."""
+FEW_SESSIONS = 100
 DETECTABLE_SESSIONS = (20, 60, 125, 250, 500, 1_000)
 
 
@@ -38,7 +43,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     return [
         Table(
             "power_needed",
-            "Sessions that show a true difference with 80 % power, by formula and simulated",
+            f"Sessions that show a true difference with {POWER:.0%} power, by formula and simulated",
             (
                 Column("true difference, annual Sharpe", "{difference_annual:g}"),
                 Column("correlation", "{correlation:g}"),
@@ -52,7 +57,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         ),
         Table(
             "power_size",
-            "Accepted without any difference (2.5 % is nominal), verdict against gold",
+            f"Accepted without any difference ({NOMINAL:.1%} is nominal), verdict against gold",
             (
                 Column("sessions", "{n_sessions:,}"),
                 Column("accepted [95 %]", power),
@@ -78,7 +83,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         ),
         Table(
             "power_detectable",
-            "Least true difference of annual Sharpe ratios that is shown with 80 % power",
+            f"Least true difference of annual Sharpe ratios that is shown with {POWER:.0%} power",
             (
                 Column("sessions", "{n_sessions:,}"),
                 *(
@@ -131,6 +136,7 @@ def needed_plot(rows: Sequence[Row]) -> Plot:
 
         axes = add_axes(figure, (70, 55, 560, 300))
         differences = np.linspace(0.4, 2.5, 60)
+        least = GATE.min_sessions
         roles = ("all_hold", "gold", "tilted_gold", "random", "buy_and_hold", "candidate")
         for correlation, role in zip(_correlations(rows), roles, strict=True):
             formula = PairedPower(correlation)
@@ -151,22 +157,37 @@ def needed_plot(rows: Sequence[Row]) -> Plot:
                 [row["n_sessions_by_formula"] for row in points],
                 "o", color=colour, markersize=4,
             )  # fmt: skip
-        axes.axhline(20, color=PALETTE["muted"][0], linewidth=0.8, linestyle=":")
-        axes.text(0.42, 21.5, "the gate judges nothing below 20", color=PALETTE["muted"][0], fontsize=9)
+        axes.axhline(least, color=PALETTE["muted"][0], linewidth=0.8, linestyle=":")
+        axes.text(
+            0.42,
+            1.08 * least,
+            f"the gate judges nothing below {least}",
+            color=PALETTE["muted"][0],
+            fontsize=9,
+        )
         axes.set_yscale("log")
         axes.set_yticks([10, 100, 1_000, 10_000], ["10", "100", "1,000", "10,000"])
         axes.set_xlim(0.4, 2.5)
         axes.set_xlabel("true difference of annual Sharpe ratios")
-        axes.set_ylabel("sessions for 80 % power")
+        axes.set_ylabel(f"sessions for {100 * POWER:.0f} % power")
         axes.grid(visible=True)
 
     return Plot(
         "power_needed_plot",
-        "Sessions that show a true difference with 80 % power, by formula, for several correlations of the "
-        "two policies' returns; dots are the cases simulated, the dashed line is the correlation of a "
+        f"Sessions that show a true difference with {POWER:.0%} power, by formula, for several correlations "
+        "of the two policies' returns; dots are the cases simulated, the dashed line is the correlation of a "
         "candidate with gold on the sample market.",
         draw,
     )
+
+
+def _below_words(pairs: Sequence[Row]) -> str:
+    """Say which cases the formula asks fewer sessions for than the gate judges."""
+    below = [row for row in pairs if row["n_sessions"] > row["n_sessions_by_formula"]]
+    if not below:
+        return ""
+    cases = ", ".join(f"{row['difference_annual']:g} at r {row['correlation']:g}" for row in below)
+    return f" With fewer than {GATE.min_sessions} sessions, which the gate does not judge, would do: {cases}."
 
 
 def power_plot(pairs: Sequence[Row]) -> Plot:
@@ -194,7 +215,7 @@ def power_plot(pairs: Sequence[Row]) -> Plot:
         axes.set_xticks([20, 50, 100, 200, 500, 1_000, 2_000, 5_000])
         axes.set_xticklabels(["20", "50", "100", "200", "500", "1,000", "2,000", "5,000"])
         axes.minorticks_off()
-        axes.set_xlabel("sessions, as many as the formula asks for (20 at least)")
+        axes.set_xlabel(f"sessions, as many as the formula asks for ({GATE.min_sessions} at least)")
         axes.set_ylabel("simulated power, %")
         axes.set_ylim(70, 95)
         axes.set_yticks([70, 75, 80, 85, 90, 95])
@@ -204,7 +225,7 @@ def power_plot(pairs: Sequence[Row]) -> Plot:
     return Plot(
         "power_simulated_plot",
         "Power of the gate's own test at the sessions of the formula, t(4) returns; bars are 95 % intervals, "
-        "the dashed line is 80 %. The case at 20 sessions needs fewer, which the gate does not judge.",
+        f"the dashed line is {POWER:.0%}.{_below_words(pairs)}",
         draw,
     )
 
@@ -222,19 +243,35 @@ def text(rows: Sequence[Row]) -> str:
         f"by {attained['gold_correlation']:.2f} [{attained['gold_correlation_low']:.2f}, "
         f"{attained['gold_correlation_high']:.2f}] on {attained['n_sessions']:,} sessions of the sample "
         f"market ({attained['mode']}), and with random trading by {attained['random_correlation']:.2f}. At "
-        f"that correlation the formula asks for {at_sample} of annual Sharpe. Correlations of 0.9 and more, "
-        "at which tens of sessions would do, belong to policies that nearly always act alike.",
+        f"that correlation the formula asks for {at_sample} of annual Sharpe. {_few_words()}",
         _size_text(rows),
         _joint_text(rows),
     ]
     return "\n\n".join(paragraphs)
 
 
+def _few_words() -> str:
+    """Say which of the correlations looked at would let fewer than a hundred sessions do, by difference."""
+    found = {
+        difference: [r for r in CORRELATIONS if PairedPower(r).sessions_needed(difference) < FEW_SESSIONS]
+        for difference in DIFFERENCES_ANNUAL
+    }
+    said = "; ".join(
+        f"{difference:g} from a correlation of {min(alike):g} on"
+        if alike
+        else f"{difference:g} at none up to {max(CORRELATIONS):g}"
+        for difference, alike in found.items()
+    )
+    return f"Fewer than {FEW_SESSIONS} sessions would show, of the correlations in the table: {said}."
+
+
 def _size_text(rows: Sequence[Row]) -> str:
     sizes = _of(rows, "size")
     listed = ", ".join(f"{row['ratio']:.1%} at {row['n_sessions']:,}" for row in sizes)
-    over = [row for row in sizes if row["ratio"] > 0.025 + 2.0 * binomial_error(0.025, row["n_runs"])]
-    said = f"Without any difference one verdict alone accepts {listed} sessions, where 2.5 % is nominal."
+    over = [row for row in sizes if row["ratio"] > NOMINAL + 2.0 * binomial_error(NOMINAL, row["n_runs"])]
+    said = (
+        f"Without any difference one verdict alone accepts {listed} sessions, where {NOMINAL:.1%} is nominal."
+    )
     if not over:
         return said
     return (
@@ -254,6 +291,6 @@ def _joint_text(rows: Sequence[Row]) -> str:
     )
     return (
         f"The gate asks for all three verdicts. With the likeness and the volatilities of the sample market, "
-        f"80 % power: {cases}. Where nobody has any skill, all three pass in {none['ratio']:.2%} of "
+        f"{POWER:.0%} power: {cases}. Where nobody has any skill, all three pass in {none['ratio']:.2%} of "
         f"{none['n_runs']:,} runs."
     )
