@@ -14,7 +14,7 @@ from stairways.proof.binomial import allowed_share, chance_of_at_least, clopper_
 from stairways.proof.experiment import Job
 from stairways.proof.noise import FULL_RUNS, Noise
 from stairways.proof.noise_procedure import CYCLES, FULL, SKILL, Size, run_once, small_settings
-from stairways.proof.noise_report import findings
+from stairways.proof.noise_report import _hard_strength_ratio, _together_words, findings
 from stairways.proof.noise_trials import FAMILIES, SESSIONS, _accepted, _drawn, run_trials
 from stairways.proof.runner import run_experiment
 
@@ -209,6 +209,12 @@ class TestBars:
         for words in ("were judged", "judged net", "judged gross", "no false acceptance", "final gate"):
             assert not bar(found, words).passed
 
+    def test_runs_that_were_never_made_hold_nothing(self):
+        found = findings(SOUND[100:], trials(), size=FULL)
+        assert not bar(found, "runs on noise that were judged").passed
+        found = findings(SOUND[:100], trials(), size=FULL)
+        assert not bar(found, "no false acceptance").passed
+
     def test_a_test_that_claims_too_often_is_missed(self):
         found = findings(SOUND, trials(0.07), size=FULL)
         assert not bar(found, "worst single verdict").passed
@@ -217,6 +223,26 @@ class TestBars:
     def test_figures_that_are_not_the_final_gates_are_missed(self):
         runs = [*SOUND[:-1], {**SOUND[-1], "as_the_final_gate": False}]
         assert not bar(findings(runs, trials(), size=FULL), "final gate").passed
+
+
+class TestWords:
+    def test_the_procedure_is_told_as_it_is_set(self):
+        text = findings(SOUND, trials(), size=FULL).text
+        assert "(307,200 steps, 16 units, bars of 5 minutes, 2012-03-29 to 2018-03-15), 8 cycles" in text
+        assert "set points 55% and 16.5 trades" in text
+
+    def test_single_verdicts_that_claim_too_often_are_named(self):
+        assert "No single verdict accepts more" in findings(SOUND, trials(0.02), size=FULL).text
+        text = findings(SOUND, trials(0.06), size=FULL).text
+        assert "27 of 27 shares lie above it with their whole interval: independent at 60 sessions" in text
+
+    def test_what_holds_the_joint_share_down_is_said_where_it_is_down(self):
+        seen = {"share": 0.1, "beats_gold": 0.5, "beats_random": 0.4, "beats_all_hold": 0.3}
+        assert "3 intervals must lie above 0 at once" in _together_words(seen)
+        assert _together_words({**seen, "share": 0.3}) == ""
+
+    def test_the_hard_market_s_strength_is_that_of_the_samples(self):
+        assert _hard_strength_ratio() == pytest.approx(0.0289 / 0.0515)
 
 
 @pytest.mark.slow

@@ -7,18 +7,22 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from stairways.evaluation.gates import SKILL_NAMES
+from stairways.market.samples import PLANTED, PLANTED_HARD
 from stairways.proof.binomial import allowed_share, chance_of_at_least, clopper_pearson
 from stairways.proof.experiment import Bar, Column, Findings, Plot, Table
 from stairways.proof.noise_pictures import draw_acceptance, draw_curse, draw_trials
-from stairways.proof.noise_procedure import CYCLES, SKILL, Size
+from stairways.proof.noise_procedure import CYCLES, SKILL, Size, small_settings
 from stairways.proof.noise_trials import (
+    COMMON,
     DEGREES,
     FAMILIES,
+    HIDDEN,
     LAG_ONE,
     N_RESAMPLES,
     SESSIONS,
     TRIALS_PER_MARKET,
 )
+from stairways.tuning.ranges import SAMPLE_RANGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +31,7 @@ LEVEL, NOMINAL, LEAST_RUNS, LEAST_ACCEPTED_SHARE = 0.05, 0.025, 100, 0.5
 ENOUGH_RUNS, SURE, SURE_OF_FEW = 25, 0.025, 0.1
 """From so many runs on a share of one half can be told from none of skill; with two runs the smallest count
 above zero has a probability of 9.75 % at the false-acceptance level, so few runs are held to 10 %."""
+TRUE_ACCEPTANCE = "acceptance on planted markets is no false acceptance"
 WHERE = {
     "noise": "noise",
     "costless": "noise, trading free",
@@ -67,7 +72,7 @@ def findings(
             Plot(
                 "acceptance",
                 "Share of runs whose skill is accepted, with exact 95 % intervals; the dashed line is the "
-                "5 % that a true null may reach.",
+                f"{LEVEL:.0%} that a true null may reach.",
                 lambda figure: draw_acceptance(figure, shares, LEVEL),
                 (760.0, 340.0),
             ),
@@ -81,7 +86,7 @@ def findings(
             Plot(
                 "trials",
                 "The test alone: share of trials without any difference that each verdict accepts, with "
-                "exact 95 % intervals; dotted the nominal 2.5 % of one verdict, dashed 5 %.",
+                f"exact 95 % intervals; dotted the nominal {NOMINAL:.1%} of one verdict, dashed {LEVEL:.0%}.",
                 lambda figure: draw_trials(figure, tested, LEVEL),
                 (760.0, 340.0),
             ),
@@ -192,12 +197,13 @@ def _bars(
             "runs on noise that were judged",
             float(n_judged),
             f">= {least}",
-            n_judged >= least,
+            n_judged >= least > 0,
             f"of {n_noise}; a run that failed for another reason is listed",
         ),
         *(_false_acceptance(row) for row in shares if row["arm"] in ("noise", "costless") and _unseen(row)),
     ]
-    bars += [bar for row in shares if row["arm"] == "planted" for bar in _true_acceptance(row)]
+    planted = [bar for row in shares if row["arm"] == "planted" for bar in _true_acceptance(row)]
+    bars += planted or [Bar(TRUE_ACCEPTANCE, None, "runs on planted markets", False, "none was run")]
     for title, kept in (
         ("the test alone, worst single verdict", lambda row: row["verdict"] != SKILL),
         ("the test alone, all three verdicts together", lambda row: row["verdict"] == SKILL),
@@ -250,7 +256,7 @@ def _true_acceptance(row: Mapping[str, Any]) -> list[Bar]:
     note = f"{accepted} of {n}, exact 95 % interval {_interval(row)}; {row['n_sessions']} unseen sessions"
     bars = [
         Bar(
-            "acceptance on planted markets is no false acceptance",
+            TRUE_ACCEPTANCE,
             chance if n else None,
             f"probability at {LEVEL:.0%} < {sure:.1%}",
             n > 0 and chance < sure,
@@ -343,19 +349,21 @@ def _text(
     first = judged[0] if judged else {}
     refused = sum(not run.get("gold_over_holds", False) for run in judged)
     whole = sum(run["cycles"] == CYCLES for run in judged)
+    made = small_settings("noise", 0, size)
+    units = " x ".join(str(width) for width in made.gold.hidden)
+    points = made.control.points
     paragraphs = [
         f"Each run has a market and a seed of its own and is led through the product's own procedure: gold "
-        f"({size.gold_steps:,} steps, 16 units, five-minute bars, 1,500 sessions), eight cycles of "
-        f"{size.passes_per_cycle} passes over the training sessions of the tuning range alone (nothing is "
-        "rehearsed, unlike the default), on all actions and "
-        f"without early stop, selection on {first.get('n_select', 0)} "
-        f"sessions, final gate on {first.get('n_unseen', 0):,} unseen ones, sampled, set points 55 % and "
-        "16.5 trades. "
-        f"{len(judged)} of {len(runs)} runs were judged; all eight cycles ran in {whole} (drift ends a run "
-        f"early). {refused} of the judged runs began from a gold that does not quite over-hold on its own "
-        "test sessions; the product says so and tunes it all the same. Skill is accepted where all three of "
-        "beats_gold, beats_random and beats_all_hold pass; a run is accepted where behaviour and safety "
-        "hold too.",
+        f"({size.gold_steps:,} steps, {units} units, bars of {made.market.interval_minutes} minutes, "
+        f"{SAMPLE_RANGES['train'].replace(':', ' to ')}), {CYCLES} cycles of {size.passes_per_cycle} passes "
+        "over the training sessions of the tuning range alone (nothing is rehearsed, unlike the default), on "
+        f"all actions and without early stop, selection on {first.get('n_select', 0)} sessions, final gate "
+        f"on {first.get('n_unseen', 0):,} unseen ones, sampled, set points {points.hold_rate_ratio:.0%} and "
+        f"{points.trades_per_session:g} trades. {len(judged)} of {len(runs)} runs were judged; all {CYCLES} "
+        f"cycles ran in {whole} (drift ends a run early). {refused} of the judged runs began from a gold "
+        "that does not quite over-hold on its own test sessions; the product says so and tunes it all the "
+        f"same. Skill is accepted where all {len(SKILL_NAMES)} of {', '.join(SKILL_NAMES)} pass; a run is "
+        "accepted where behaviour and safety hold too.",
         "**Net and gross.** A net gate on noise is no fair coin: a policy that trades less saves costs and "
         "is truly better, so a single verdict may pass often and rightly. Two true nulls stand beside it: "
         "the same candidates judged on returns with their costs added back, and the whole procedure repeated "
@@ -363,15 +371,23 @@ def _text(
         _verdict_words(shares),
         _curse_words(shares, curse),
         f"**The test alone.** Fat-tailed pairs (Student's t with {DEGREES:g} degrees of freedom that share "
-        f"half of their variance), without and with an autocorrelation of {LAG_ONE:g}, and random networks "
-        f"of 16 units against each other on noise markets without costs ({TRIALS_PER_MARKET} trials a "
-        f"market, so those are not quite independent), through the gate's own verdicts with "
-        f"{N_RESAMPLES:,} resamples. "
-        f"One verdict is nominally {NOMINAL:.1%} (two-sided 95 %); short and autocorrelated samples claim "
-        "more. "
-        f"{_joint_words(tested)}",
+        f"{COMMON:.0%} of their variance), without and with an autocorrelation of {LAG_ONE:g}, and random "
+        f"networks of {' x '.join(map(str, HIDDEN))} units against each other on noise markets without costs "
+        f"({TRIALS_PER_MARKET} trials a market, so those are not quite independent), through the gate's own "
+        f"verdicts with {N_RESAMPLES:,} resamples. One verdict is nominally {NOMINAL:.1%} (two-sided 95 %). "
+        f"{_single_words(tested)} {_joint_words(tested)}",
     ]
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
+
+
+def _single_words(tested: Sequence[Mapping[str, Any]]) -> str:
+    """Say where a single verdict accepts more than it nominally should, beyond chance."""
+    single = [row for row in tested if row["verdict"] != SKILL]
+    over = [row for row in single if row["low"] > NOMINAL]
+    if not over:
+        return "No single verdict accepts more than that beyond its exact interval."
+    places = dict.fromkeys(f"{row['family']} at {row['n_sessions']:,} sessions" for row in over)
+    return f"{len(over)} of {len(single)} shares lie above it with their whole interval: {', '.join(places)}."
 
 
 def _verdict_words(shares: Sequence[dict[str, Any]]) -> str:
@@ -387,10 +403,17 @@ def _verdict_words(shares: Sequence[dict[str, Any]]) -> str:
     hard = _row(shares, "hard", "net", "unseen")
     if hard is not None and hard["share"] is not None:
         words += (
-            f", on planted-hard, whose signal is little more than half as strong, {hard['accepted']} of "
-            f"{hard['n_judged']} ({_interval(hard)})"
+            f", on planted-hard, whose signal is {_hard_strength_ratio():.0%} as strong, {hard['accepted']} "
+            f"of {hard['n_judged']} ({_interval(hard)})"
         )
     return words + "."
+
+
+def _hard_strength_ratio() -> float:
+    hard, usual = PLANTED_HARD.planted, PLANTED.planted
+    if hard is None or usual is None:
+        raise ValueError("a planted market has no planted signal")
+    return hard.strength / usual.strength
 
 
 def _curse_words(shares: Sequence[dict[str, Any]], curse: Sequence[tuple[float, float]]) -> str:
@@ -406,8 +429,17 @@ def _curse_words(shares: Sequence[dict[str, Any]], curse: Sequence[tuple[float, 
         f"tuning_adds in {seen['tuning_adds']:.0%} of the runs (unseen {unseen['tuning_adds']:.0%}), "
         f"beats_random in {seen['beats_random']:.0%} ({unseen['beats_random']:.0%}), beats_gold in "
         f"{seen['beats_gold']:.0%} ({unseen['beats_gold']:.0%}) and skill in {seen['share']:.1%} "
-        f"({unseen['share']:.1%}): three intervals at once ask much of so few sessions, and that, not "
-        "fairness, is what holds the last figure down."
+        f"({unseen['share']:.1%}).{_together_words(seen)}"
+    )
+
+
+def _together_words(seen: Mapping[str, Any]) -> str:
+    """Say what holds the share of all verdicts together down, where it lies below each of them."""
+    if seen["share"] >= min(seen[name] for name in SKILL_NAMES):
+        return ""
+    return (
+        f" That {len(SKILL_NAMES)} intervals must lie above 0 at once on so few sessions holds the last "
+        "figure down; it is no sign of fairness."
     )
 
 
