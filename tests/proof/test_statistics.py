@@ -15,6 +15,7 @@ from stairways.proof import statistic_simulations as simulations
 from stairways.proof.experiment import Job
 from stairways.proof.runner import run_experiment
 from stairways.proof.statistic_checks import Check, closed_checks, formula_matrix, library
+from stairways.proof.statistic_findings import _arch_text, _deflation_text
 from stairways.proof.statistics import Statistics
 
 PATH = "stairways.proof.statistics:Statistics"
@@ -124,8 +125,23 @@ def test_a_rate_that_is_not_kept_misses_its_bar(results, tmp_path, cell, figure,
 def test_what_is_not_kept_is_said(results, tmp_path):
     results["interval-normal-60"] |= {"coverage_ratio": 0.88, "claimed_ratio": 0.07}
     text = Statistics().conclude(Job(0, True, None, tmp_path), results).text
-    assert "falls short of 95 %" in text
+    assert "falls short of 95%" in text
     assert "normal at 60 sessions: 88.0%" in text
+
+
+def test_deflation_is_praised_only_where_it_holds():
+    row = {"edge_annual": 0.0, "n_trials": 8, "n_runs": 500, "n_sessions": 250}
+    row |= {"deflated_ratio": 0.02, "undeflated_ratio": 0.3}
+    skilled = {**row, "edge_annual": 4.0, "deflated_ratio": 0.4}
+    assert "claims no more than the 5% that it may" in _deflation_text([row, skilled])
+    assert "claims more than the 5% that it may" in _deflation_text([{**row, "deflated_ratio": 0.2}, skilled])
+    assert "was not asked of noise" in _deflation_text([skilled])
+
+
+def test_series_that_differ_from_arch_are_explained_only_where_there_are_some():
+    row = {"equal_block_length_ratio": 1.0, "n_series": 40}
+    assert "Elsewhere" not in _arch_text(row)
+    assert "in 90% of 40 series. Elsewhere" in _arch_text({**row, "equal_block_length_ratio": 0.9})
 
 
 def test_a_missing_library_is_an_error_and_no_pass(monkeypatch):

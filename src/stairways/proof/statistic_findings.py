@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stairways.evaluation.gate_config import GateConfig
 from stairways.proof.experiment import Column, Plot, Table
+from stairways.proof.extremes import largest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = dict[str, Any]
+NOMINAL = GateConfig().confidence
+TAIL = (1.0 - NOMINAL) / 2.0
+"""Share of intervals that may lie on one side of the truth."""
 
 LAW_WORDS = {
     "normal": "normal",
@@ -60,13 +65,13 @@ def tables(checks: Sequence[Row], by_kind: Mapping[str, Sequence[Row]]) -> list[
         ),
         Table(
             "statistics_coverage",
-            "Share of runs whose 95 % interval holds the truth",
+            f"Share of runs whose {NOMINAL:.0%} interval holds the truth",
             (
                 Column("statistic", "{what}"),
                 Column("returns", "{words}"),
                 Column("sessions", "{n_sessions:,}"),
-                Column("coverage (95 % is right)", "{coverage_ratio:.1%}"),
-                Column("truth below the interval (2.5 % is right)", "{too_high_ratio:.1%}"),
+                Column(f"coverage ({NOMINAL:.0%} is right)", "{coverage_ratio:.1%}"),
+                Column(f"truth below the interval ({TAIL:.1%} is right)", "{too_high_ratio:.1%}"),
                 Column(
                     "coverage of bootstrap-t alone",
                     "{bootstrap_t_coverage_ratio:.1%}",
@@ -77,7 +82,7 @@ def tables(checks: Sequence[Row], by_kind: Mapping[str, Sequence[Row]]) -> list[
         ),
         Table(
             "statistics_choice",
-            "Skill claimed, with 95 %, of the best of several trials",
+            f"Skill claimed, with {NOMINAL:.0%}, of the best of several trials",
             (
                 Column("trials", "{n_trials}"),
                 Column("true annual Sharpe of one of them", "{edge_annual:g}"),
@@ -113,7 +118,7 @@ def coverage_plot(rows: Sequence[Row]) -> Plot:
         from stairways.reporting.drawing import PALETTE, add_axes
 
         axes = add_axes(figure, (70, 55, 650, 290))
-        axes.axhline(95.0, color=PALETTE["muted"][0], linewidth=1.0, linestyle="--")
+        axes.axhline(100 * NOMINAL, color=PALETTE["muted"][0], linewidth=1.0, linestyle="--")
         laws = list(dict.fromkeys(row["law"] for row in rows))
         sizes = sorted({row["n_sessions"] for row in rows})
         looks = {"normal": ("candidate", "o"), "t4": ("tilted_gold", "s"), "autocorrelated": ("random", "^")}
@@ -162,7 +167,7 @@ def claims_plot(rows: Sequence[Row]) -> Plot:
 
         axes = add_axes(figure, (70, 55, 650, 290))
         trials = np.arange(1, 61)
-        axes.plot(trials, 100 * (1 - 0.95**trials), color=PALETTE["muted"][0], label="1 - 0.95^N")
+        axes.plot(trials, 100 * (1 - NOMINAL**trials), color=PALETTE["muted"][0], label=f"1 - {NOMINAL:g}^N")
         looks = (
             ("undeflated_ratio", "random", "s", "not deflated"),
             ("deflated_ratio", "candidate", "o", "deflated"),
@@ -175,7 +180,8 @@ def claims_plot(rows: Sequence[Row]) -> Plot:
                 [row["n_trials"] for row in noise], shares, yerr=reach, fmt=marker, color=PALETTE[role][0],
                 capsize=3, label=label,
             )  # fmt: skip
-        axes.axhline(5.0, color=PALETTE["band"][0], linewidth=1.0, linestyle="--", label="5 %")
+        level = 100 * (1 - NOMINAL)
+        axes.axhline(level, color=PALETTE["band"][0], linewidth=1.0, linestyle="--", label=f"{level:.0f} %")
         axes.set_xlim(0, 60)
         axes.set_ylim(-3, 100)
         axes.set_xlabel("trials of noise, the best of which was chosen")
@@ -197,7 +203,8 @@ def text(by_kind: Mapping[str, Sequence[Row]]) -> str:
         "Closed forms are held against worked examples as the papers print them, and against full digits of "
         "other implementations: skfolio runs here; the figures of pypbo and fynance were taken once, those "
         "of the cross-validation on a matrix that a formula gives exactly. Rates are simulated where the "
-        "truth is known: 95 % must be right in 95 % of runs, up to 2 binomial standard errors.",
+        f"truth is known: {NOMINAL:.0%} must be right in {NOMINAL:.0%} of runs, up to 2 binomial standard "
+        "errors.",
         _deflation_text(by_kind["deflation_rate"]),
         _interval_text(by_kind["interval_coverage"]),
         _arch_text(by_kind["resampling_of_arch"][0]),
@@ -206,35 +213,48 @@ def text(by_kind: Mapping[str, Sequence[Row]]) -> str:
     if fat:
         paragraphs.insert(
             1,
-            f"The probabilistic Sharpe ratio of t(4) returns covers {fat[0]['coverage_ratio']:.1%} instead "
-            "of 95 %. It has no bar: the formula needs a fourth moment, which that law lacks. Verdicts on "
-            "skill rest on the paired interval instead.",
+            f"The probabilistic Sharpe ratio of t(4) returns covers {fat[0]['coverage_ratio']:.1%}, where "
+            f"{NOMINAL:.0%} is nominal. It has no bar: the formula needs a fourth moment, which that law "
+            "lacks. Verdicts on skill rest on the paired interval instead.",
         )
     return "\n\n".join(paragraphs)
 
 
 def _deflation_text(rows: Sequence[Row]) -> str:
+    """Say how often the deflated ratio claims skill of noise, what it misses, and whether that is careful."""
+    level = 1.0 - NOMINAL
+    on_noise = [row for row in rows if row["edge_annual"] == 0.0]
     noise = "; ".join(
         f"of {row['n_trials']} trials of noise it claims skill in {row['deflated_ratio']:.1%} of runs, where "
         f"the plain probability claims it in {row['undeflated_ratio']:.0%}"
-        for row in rows
-        if row["edge_annual"] == 0.0
+        for row in on_noise
     )
     skilled = " ".join(
         f"One true annual Sharpe ratio of {row['edge_annual']:g} among {row['n_trials']} trials is found in "
-        f"{row['deflated_ratio']:.0%} of runs of {row['n_sessions']} sessions: the skilled trial itself "
-        "widens the scatter that it is held against."
+        f"{row['deflated_ratio']:.0%} of runs of {row['n_sessions']} sessions, by the plain probability in "
+        f"{row['undeflated_ratio']:.0%}."
         for row in rows
         if row["edge_annual"] != 0.0
     )
-    return f"The deflated Sharpe ratio is careful: {noise}. {skilled}"
+    most = largest(row["deflated_ratio"] - two_errors(level, row["n_runs"]) for row in on_noise)
+    if most is None:
+        return f"The deflated Sharpe ratio was not asked of noise. {skilled}".strip()
+    verdict = (
+        f"claims no more than the {level:.0%} that it may"
+        if most <= level
+        else f"claims more than the {level:.0%} that it may"
+    )
+    return f"The deflated Sharpe ratio {verdict}: {noise}. {skilled}".strip()
 
 
 def _arch_text(row: Row) -> str:
+    share = row["equal_block_length_ratio"]
+    words = f"The block length equals arch's to 1e-6 in {share:.0%} of {row['n_series']} series."
+    if share == 1.0:
+        return words
     return (
-        f"The block length equals arch's to 1e-6 in {row['equal_block_length_ratio']:.0%} of "
-        f"{row['n_series']} series. Elsewhere an autocorrelation lies on the bound of significance: arch "
-        "scales it by the sessions it spans, the paper (Politis and White 2004) by all of them, as here."
+        f"{words} Elsewhere an autocorrelation lies on the bound of significance: arch scales it by the "
+        "sessions it spans, the paper (Politis and White 2004) by all of them, as here."
     )
 
 
@@ -246,19 +266,28 @@ def _interval_text(rows: Sequence[Row]) -> str:
     )
     alone = (
         "The gate's paired interval is a bootstrap-t one that is nowhere narrower than Student's. Alone, "
-        "bootstrap-t covers the truth, and claims a gain that is not there (2.5 % is nominal), in these "
-        f"shares of runs: {plain}."
+        "bootstrap-t covers the truth, and claims a gain that is not there ({TAIL:.1%} is nominal), in "
+        f"these shares of runs: {plain}."
     )
-    short = [row for row in rows if row["coverage_ratio"] < 0.95 - two_errors(0.95, row["n_runs"])]
+    short = [row for row in rows if not row["coverage_ratio"] >= NOMINAL - two_errors(NOMINAL, row["n_runs"])]
     if not short:
-        return f"{alone} The gate's interval covers no less than its nominal 95 % wherever it was asked here."
+        return (
+            f"{alone} The gate's interval covers no less than its nominal {NOMINAL:.0%} wherever it was "
+            "asked here, up to 2 binomial standard errors."
+        )
     cases = "; ".join(
         f"{LAW_WORDS[row['law']]} at {row['n_sessions']:,} sessions: {row['coverage_ratio']:.1%}, and "
         f"{row['claimed_ratio']:.1%} of runs claim a gain that is not there"
         for row in short
     )
+    dependent = [row for row in short if row["law"] == "autocorrelated"]
+    why = (
+        f" {len(dependent)} of these cases are autocorrelated: such samples show too little of their own "
+        "dependence."
+        if dependent
+        else ""
+    )
     return (
-        f"{alone} The gate's interval too falls short of 95 %: {cases}. Short and autocorrelated samples "
-        "show too little of their own dependence. The three verdicts on skill must pass together, which "
-        "accepts less than each alone."
+        f"{alone} The gate's interval too falls short of {NOMINAL:.0%}: {cases}.{why} The verdicts on skill "
+        "must pass together, which accepts less than each alone."
     )
