@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from stairways.learning.steering import NoSteering, RewardSteering, TiltSteering
 from stairways.proof.experiment import Job
 from stairways.proof.responses import Steady, Windows
 from stairways.proof.runner import run_experiment
-from stairways.proof.step_findings import conclude, noise_factor
+from stairways.proof.step_findings import _worst, conclude, noise_factor
 from stairways.proof.step_plan import FULL, HOLD, QUICK, SESSION, STARTS, TRADES, WIDTHS
 from stairways.proof.step_response import StepResponse, reduced
 from stairways.proof.step_rows import direction_of, seed_holds, windows_of
@@ -282,3 +283,10 @@ def test_the_quick_form_holds_its_bars_and_fills_its_folder(tmp_path):
     assert len(results["bars"]) == 13
     acts = [row for row in results["rows"] if row["acts"] == "at inference"]
     assert len(acts) == 6 * 2 * 5
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_response_without_a_figure_is_the_worst(place):
+    rows = [{"error": 0.1}, {"error": 0.3}]
+    rows.insert(place, {"error": float("nan")})
+    assert math.isnan(_worst(rows, lambda row: row["error"])["error"])

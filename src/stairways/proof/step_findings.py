@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -340,7 +341,13 @@ def _disturbed(inference: Sequence[Row], start: str) -> float:
 
 
 def _worst(rows: Sequence[Row], size: Callable[[Row], float]) -> Row:
-    return max(rows, key=size)
+    """Return the row of the largest size; one without a figure (NaN) is worse than any."""
+
+    def rank(row: Row) -> float:
+        value = size(row)
+        return math.inf if math.isnan(value) else value
+
+    return max(rows, key=rank)
 
 
 def _or_infinite(value: float | None) -> float:
