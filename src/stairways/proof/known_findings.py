@@ -235,11 +235,11 @@ under the tilt {_mean(sample, "tilted_share_ratio"):.0%}, the tuned candidate
 
 What tuning adds, cycle by cycle without choosing one: {ends}. Intervals of a mean over seeds are Student's t.
 ppo is the plan's cycle of {ARMS["ppo"]["steps_per_cycle"]:,} steps; ppo_large takes
-{ARMS["ppo_large"]["steps_per_cycle"]:,} steps in rollouts of {large[0]} x {large[1]} with {large[2]} passes
-over each; all_actions weighs every action from every position of recorded sessions, all_actions_own on the
-tuning range alone. Arms that rehearse sessions before that range, those that gold learned from among them:
-{rehearsing}. A step is a decision that training met. Arms named fresh tune the same gold on another market of
-the same law, none of whose sessions it has learned from. At equal risk, a candidate's returns are scaled to
+{ARMS["ppo_large_fresh"]["steps_per_cycle"]:,} steps in rollouts of {large[0]} x {large[1]} with {large[2]}
+passes over each; all_actions weighs every action from every position of recorded sessions, all_actions_own on
+the tuning range alone. Arms that rehearse sessions before that range: {rehearsing}. A step is a decision that
+training met. Arms named fresh tune the same gold on another market of the same law, none of whose sessions it
+has learned from. At equal risk, a candidate's returns are scaled to
 the deviation of gold under the tilt: the reward's downside term buys lower risk with net result.
 """
 
@@ -370,18 +370,14 @@ def _draw(figure: Figure, steps: Sequence[Row]) -> None:
         "all_actions_fresh": "oracle",
         "ppo_large_fresh": "all_hold",
         "ppo": "gold",
-        "ppo_large": "tilted_gold",
         "all_actions_own": "random",
-        "all_actions": "candidate",
     }
-    small, large = (ARMS[arm]["steps_per_cycle"] for arm in ("ppo", "ppo_large"))
+    small, large = (ARMS[arm]["steps_per_cycle"] for arm in ("ppo", "ppo_large_fresh"))
     words = {
         "all_actions_fresh": "all actions (default), a market new to gold",
         "ppo_large_fresh": f"PPO, {large:,} steps a cycle, a market new to gold",
         "ppo": f"PPO, {small:,} steps a cycle",
-        "ppo_large": f"PPO, {large:,} steps a cycle, rehearsed sessions",
         "all_actions_own": "all actions, tuning range alone",
-        "all_actions": "all actions, rehearsed sessions (default)",
     }
     for arm, role in colours.items():
         mine = [row for row in steps if row["arm"] == arm]
