@@ -16,7 +16,7 @@ from stairways.proof.noise import FULL_RUNS, Noise
 from stairways.proof.noise_procedure import CYCLES, FULL, SKILL, Size, run_once, small_settings
 from stairways.proof.noise_report import _hard_strength_ratio, _together_words, findings
 from stairways.proof.noise_trials import FAMILIES, SESSIONS, _accepted, _drawn, run_trials
-from stairways.proof.runner import run_experiment
+from stairways.proof.runner import WORK_IDENTITY, run_experiment
 
 VERDICTS = ("beats_gold", "beats_random", "beats_all_hold")
 
@@ -263,4 +263,4 @@ def test_the_quick_form_holds_its_bars(tmp_path):
         # costs are what lies between the two readings against holding always
         gap = row["gross_unseen_beats_all_hold_bps"] - row["net_unseen_beats_all_hold_bps"]
         assert gap == pytest.approx(row["costs_bps"], rel=1e-6)
-    assert list((folder / "work").iterdir()) == []
+    assert [path.name for path in (folder / "work").iterdir()] == [WORK_IDENTITY]
