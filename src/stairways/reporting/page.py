@@ -55,7 +55,7 @@ RANGE_WORDS = {
     "train": "weights change here",
     "select": "judges every cycle",
     "shadow": "shadow replay",
-    "test": "read once, for the final gate",
+    "test": "read once in this run, by the final gate",
 }
 
 
