@@ -29,7 +29,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@found="$(PYTHON)"; test ! -x $(BIN)/python || found="$(BIN)/python"; \
 	$$found -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	echo "$$found is no Python of 3.11 or later: name one, as in make PYTHON=python3.11" >&2; exit 1; }
+	echo "$$found is no Python of 3.11 or later: name one, as in make PYTHON=python3.11 (and make clean first, if $(VENV) has the old one)" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt "torch==2.13.0"
 	$(BIN)/pip install -q -c constraints.txt -e .

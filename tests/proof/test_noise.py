@@ -232,7 +232,7 @@ class TestWords:
         assert "set points 55% and 16.5 trades" in text
 
     def test_single_verdicts_that_claim_too_often_are_named(self):
-        assert "No single verdict accepts more" in findings(SOUND, trials(0.02), size=FULL).text
+        assert "No share of a single verdict lies above that" in findings(SOUND, trials(0.02), size=FULL).text
         text = findings(SOUND, trials(0.06), size=FULL).text
         assert "27 of 27 shares lie above it with their whole interval: independent at 60 sessions" in text
 

@@ -132,14 +132,14 @@ def test_what_few_sessions_show_is_the_formula_s_own_answer(outcome):
     words = _few_words()
     for difference in DIFFERENCES_ANNUAL:
         enough = [r for r in CORRELATIONS if PairedPower(r).sessions_needed(difference) < 100]
-        said = f"from a correlation of {min(enough):g} on" if enough else "at none up to 0.99"
+        said = f"from r = {min(enough):g} on" if enough else "at no r up to 0.99"
         assert f"{difference:g} {said}" in words
     assert words in outcome.findings.text
 
 
 def test_cases_below_what_the_gate_judges_are_named():
     case = {"difference_annual": 2.0, "correlation": 0.99, "n_sessions": 20, "n_sessions_by_formula": 10}
-    assert _below_words([case]).endswith("would do: 2 at r 0.99.")
+    assert _below_words([case]).endswith("would do for 2 at r 0.99.")
     assert _below_words([{**case, "n_sessions_by_formula": 20}]) == ""
 
 

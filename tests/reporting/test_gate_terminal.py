@@ -78,18 +78,20 @@ def test_none_is_explained_only_where_it_stands(record):
 
 
 @pytest.mark.parametrize(
-    ("ratio", "words"),
+    ("ratio", "high", "words"),
     [
         (
             0.762,
+            0.795,
             "accepts 76.2 to 76.2%, where 80% is asked: it is more careful than the formula, so take more",
         ),
-        (0.81, "accepts 81.0 to 81.0%, no less than the 80% asked"),
+        (0.81, 0.85, "accepts 81.0 to 81.0%: no difference to the 80% asked that chance would not make"),
+        (0.79, 0.83, "accepts 79.0 to 79.0%: no difference to the 80% asked that chance would not make"),
     ],
 )
-def test_the_simulated_share_is_set_against_the_power_asked(record, ratio, words):
+def test_the_simulated_share_is_set_against_the_power_asked(record, ratio, high, words):
     simulated = [
-        entry if entry["difference_annual"] == 0 else {**entry, "ratio": ratio}
+        entry if entry["difference_annual"] == 0 else {**entry, "ratio": ratio, "high_ratio": high}
         for entry in record["power"]["simulated"]
     ]
     text = printed({**record, "power": {**record["power"], "simulated": simulated}})

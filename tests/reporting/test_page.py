@@ -366,7 +366,7 @@ def test_the_chosen_cycle_is_called_least_bad_where_no_cycle_beat_gold(text):
     assert "Candidate's cycle 2 of 2, least bad: no cycle beat gold" in fallen
     assert "2 least bad 12,000 steps no cycle beat gold" in fallen
     assert "(against cycle" not in fallen
-    assert "Candidate's cycle 2 of 2, the best on the select sessions" in text
+    assert "Candidate's cycle 2 of 2, the last that beat the best before it" in text
     assert "2 chosen 12,000 steps" in text
     assert "least bad" not in text
 

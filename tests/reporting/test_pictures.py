@@ -141,7 +141,7 @@ def test_readme_picture_tells_verdict_seed_and_candidate():
     title, below, _ = readme_texts(summary(n_sessions=1_000))
     assert title == "ACCEPTED: SYNTHETIC planted, seed 1, 1,000 unseen sessions"
     assert below == (
-        "Run seed 3; candidate: cycle 2 of 2, the best on the select sessions; "
+        "Run seed 3; candidate: cycle 2 of 2, the last that beat the best before it; "
         "what tuning itself adds is not shown"
     )
     title, below, _ = readme_texts(fallen_back())

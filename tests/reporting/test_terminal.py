@@ -270,7 +270,7 @@ def test_outcome_says_what_happened():
 
 
 def test_outcome_names_the_candidate_s_cycle_and_a_fallback_as_such():
-    assert "Candidate: cycle 2 of 2, the best on the select sessions" in outcome_text(summary())
+    assert "Candidate: cycle 2 of 2, the last that beat the best before it" in outcome_text(summary())
     assert "Candidate: cycle 2 of 2, least bad: no cycle beat gold" in outcome_text(fallen_back())
 
 
@@ -290,15 +290,15 @@ def evaluation_text(record: dict) -> str:
 
 def test_an_evaluation_says_whose_draw_it_is():
     text = " ".join(evaluation_text(evaluation()).split())
-    assert "Seed 3 drew the actions, and one draw scatters: --seed N takes another" in text
+    assert "Seed 3 drew the actions, and one draw scatters: another --seed draws others" in text
     greedy = " ".join(evaluation_text(evaluation(mode="greedy")).split())
-    assert "Seed 3 drew the actions of the random baseline alone: the policy's are greedy" in greedy
+    assert "Seed 3 drew the resamples of the intervals alone: every action is greedy" in greedy
 
 
 def test_gold_is_not_judged_against_itself():
     text = evaluation_text(evaluation("gold"))
     assert re.search(r"beats_gold +not judged +is gold itself ", text)
-    assert "  beats_gold: is gold itself: not judged" in text
+    assert "  beats_gold: not judged, it is gold itself" in text
     assert "beats_gold" not in re.sub(r"beats_gold(:| +not judged)", "", text)
     assert "not judged" not in evaluation_text(evaluation())
     assert max(map(len, text.splitlines())) <= 80

@@ -109,7 +109,8 @@ def market_overrides(
     if bars is not None:
         # said before anything else is asked for
         bar_files(bars)
-        market["bars"] = str(bars)
+        # the folder of a run must say where they are to a resume from anywhere
+        market["bars"] = str(bars.resolve())
     if sample is not None:
         _check_sample(sample)
         market |= {"sample": sample, "bars": None}

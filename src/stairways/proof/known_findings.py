@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SHARE_BAR, ADDS_BAR, ADDS_OF = 0.65, 8, 10
 NOMINAL = 0.025
 """Of two-sided 95 % intervals without a difference, so many lie above 0."""
+LEAST_SHADED = 3
+"""Seeds whose interval is drawn: that of two is 12.7 standard errors wide, and stands in the table."""
 Results = Mapping[str, dict[str, Any]]
 
 
@@ -234,12 +236,12 @@ under the tilt {_mean(sample, "tilted_share_ratio"):.0%}, the tuned candidate
 {_regime_words(golds)}
 
 What tuning adds, cycle by cycle without choosing one: {ends}. Intervals of a mean over seeds are Student's t.
-ppo is the plan's cycle of {ARMS["ppo"]["steps_per_cycle"]:,} steps; ppo_large takes
+ppo is the plan's cycle of {ARMS["ppo"]["steps_per_cycle"]:,} steps; ppo_large_fresh takes
 {ARMS["ppo_large_fresh"]["steps_per_cycle"]:,} steps in rollouts of {large[0]} x {large[1]} with {large[2]}
-passes over each; all_actions weighs every action from every position of recorded sessions, all_actions_own on
-the tuning range alone. Arms that rehearse sessions before that range: {rehearsing}. A step is a decision that
-training met. Arms named fresh tune the same gold on another market of the same law, none of whose sessions it
-has learned from. At equal risk, a candidate's returns are scaled to
+passes over each; all_actions_fresh weighs every action from every position of recorded sessions,
+all_actions_own on the tuning range alone. Arms that rehearse sessions before that range: {rehearsing}. A
+step is a decision that training met. Arms named fresh tune the same gold on another market of the same law,
+none of whose sessions it has learned from. At equal risk, a candidate's returns are scaled to
 the deviation of gold under the tilt: the reward's downside term buys lower risk with net result.
 """
 
@@ -386,14 +388,9 @@ def _draw(figure: Figure, steps: Sequence[Row]) -> None:
         x, y = [row["steps"] for row in mine], [row["adds_bps"] for row in mine]
         colour = PALETTE[role][0]
         axes.plot(x, y, "o-", color=colour, label=f"{words[arm]}, {mine[0]['n_seeds']} seeds")
-        axes.fill_between(
-            x,
-            [row["low_bps"] for row in mine],
-            [row["high_bps"] for row in mine],
-            color=colour,
-            alpha=0.15,
-            lw=0,
-        )
+        if mine[0]["n_seeds"] >= LEAST_SHADED:
+            low, high = ([row[end] for row in mine] for end in ("low_bps", "high_bps"))
+            axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
     axes.axhline(0, color=PALETTE["muted"][0], lw=0.8)
     axes.set_xscale("log")
     axes.set_xlabel("steps of tuning")

@@ -385,7 +385,7 @@ def _single_words(tested: Sequence[Mapping[str, Any]]) -> str:
     single = [row for row in tested if row["verdict"] != SKILL]
     over = [row for row in single if row["low"] > NOMINAL]
     if not over:
-        return "No single verdict accepts more than that beyond its exact interval."
+        return "No share of a single verdict lies above that with its whole exact interval."
     places = dict.fromkeys(f"{row['family']} at {row['n_sessions']:,} sessions" for row in over)
     return f"{len(over)} of {len(single)} shares lie above it with their whole interval: {', '.join(places)}."
 

@@ -187,7 +187,7 @@ def _below_words(pairs: Sequence[Row]) -> str:
     if not below:
         return ""
     cases = ", ".join(f"{row['difference_annual']:g} at r {row['correlation']:g}" for row in below)
-    return f" With fewer than {GATE.min_sessions} sessions, which the gate does not judge, would do: {cases}."
+    return f" Fewer than {GATE.min_sessions} sessions, which the gate does not judge, would do for {cases}."
 
 
 def power_plot(pairs: Sequence[Row]) -> Plot:
@@ -257,12 +257,12 @@ def _few_words() -> str:
         for difference in DIFFERENCES_ANNUAL
     }
     said = "; ".join(
-        f"{difference:g} from a correlation of {min(alike):g} on"
+        f"of {difference:g} from r = {min(alike):g} on"
         if alike
-        else f"{difference:g} at none up to {max(CORRELATIONS):g}"
+        else f"of {difference:g} at no r up to {max(CORRELATIONS):g}"
         for difference, alike in found.items()
     )
-    return f"Fewer than {FEW_SESSIONS} sessions would show, of the correlations in the table: {said}."
+    return f"Fewer than {FEW_SESSIONS} sessions show a true difference, of the table's correlations: {said}."
 
 
 def _size_text(rows: Sequence[Row]) -> str:

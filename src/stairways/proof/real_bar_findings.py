@@ -252,7 +252,7 @@ def _bars(market: Market) -> list[Bar]:
     windows = market.every_window()
     single = [window["policies"][CANDIDATE] for window in windows]
     n = pooled[0]["n_sessions"]
-    note = f"{len(pooled)} seeds x {n} unseen sessions, {pooled[0]['mode']}"
+    note = f"seeds: {len(pooled)}, {n} unseen sessions each, {pooled[0]['mode']}"
     hold, trades, drawdown = (
         largest(values)
         for values in (

@@ -189,7 +189,7 @@ def _market_words(market: Market, pooled: Sequence[Row]) -> str:
             "and the regime's statistics run on; features and positions never cross one. "
         )
     return (
-        f"**{market.name}.** {row['n_seeds']} seeds, {len(windows)} windows, {row['n_sessions']} unseen "
+        f"**{market.name}.** Seeds {row['n_seeds']}, windows {len(windows)}, {row['n_sessions']} unseen "
         f"sessions from {first} to {last}{gaps}At most {neutral:.1%} of a window's decisions were taken "
         "at a neutral regime. "
         f"The candidate holds {row['hold_rate_ratio']:.1%} and trades "

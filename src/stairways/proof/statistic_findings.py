@@ -266,7 +266,7 @@ def _interval_text(rows: Sequence[Row]) -> str:
     )
     alone = (
         "The gate's paired interval is a bootstrap-t one that is nowhere narrower than Student's. Alone, "
-        "bootstrap-t covers the truth, and claims a gain that is not there ({TAIL:.1%} is nominal), in "
+        f"bootstrap-t covers the truth, and claims a gain that is not there ({TAIL:.1%} is nominal), in "
         f"these shares of runs: {plain}."
     )
     short = [row for row in rows if not row["coverage_ratio"] >= NOMINAL - two_errors(NOMINAL, row["n_runs"])]
@@ -282,8 +282,8 @@ def _interval_text(rows: Sequence[Row]) -> str:
     )
     dependent = [row for row in short if row["law"] == "autocorrelated"]
     why = (
-        f" {len(dependent)} of these cases are autocorrelated: such samples show too little of their own "
-        "dependence."
+        f" Autocorrelated among them: {len(dependent)} of {len(short)}; such samples show too little of "
+        "their own dependence."
         if dependent
         else ""
     )

@@ -117,9 +117,10 @@ def _simulated_words(power: Mapping[str, Any]) -> str:
     least, most = (end(entry["ratio"] for entry in at_formula) for end in (min, max))
     found = f"{number(100 * least, 1)} to {percent(most)}"
     asked = percent(power["power"], 0)
-    if least >= power["power"]:
+    if all(entry["high_ratio"] >= power["power"] for entry in at_formula):
         return (
-            f"at the formula's sessions the gate's own test accepts {found}, no less than the {asked} asked"
+            f"at the formula's sessions the gate's own test accepts {found}:\n"
+            f"no difference to the {asked} asked that chance would not make"
         )
     return (
         f"at the formula's sessions the gate's own test accepts {found},\n"

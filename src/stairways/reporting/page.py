@@ -298,7 +298,7 @@ def chosen_words(summary: Mapping[str, Any]) -> str:
     """Return which cycle the candidate is, and that it is the least bad one where none became the best."""
     cycles, chosen = summary.get("cycles") or [], summary["run"].get("cycle")
     lacking = least_bad(summary)
-    return f"cycle {chosen} of {len(cycles)}, {lacking or 'the best on the select sessions'}"
+    return f"cycle {chosen} of {len(cycles)}, {lacking or 'the last that beat the best before it'}"
 
 
 def least_bad(summary: Mapping[str, Any]) -> str:

@@ -146,8 +146,10 @@ def _headline(summary: Mapping[str, Any]) -> tuple[str, str]:
     parts = [f"Run seed {summary['run']['seed']}", f"candidate: {chosen_words(summary)}"]
     if said.tone == "bad":
         parts.append(f"{len(said.failed)} of {len(summary['required'])} required verdicts did not pass")
-    elif tuning_share(summary["verdicts"]):
-        parts.append("what tuning itself adds is not shown")
+    elif share := tuning_share(summary["verdicts"]):
+        # the interval stands in the picture
+        first = share.partition(" (")[0].partition(":")[0].strip()
+        parts.append(first[0].lower() + first[1:])
     return f"{said.word}: {summary['data']['source']}, {n_sessions}", "; ".join(parts)
 
 
@@ -377,7 +379,10 @@ def _draw_multipliers(axes: Axes, summary: Mapping[str, Any], *, tilted: bool) -
 
 
 def _reward_shares(summary: Mapping[str, Any]) -> Picture:
-    caption = "Share of each term in the mean absolute reward of the cycle's training."
+    caption = (
+        "Share of each term in the mean absolute reward of the cycle's training; where all actions were "
+        "weighed, of its last sessions."
+    )
     cycles = summary.get("cycles") or []
     shares = [cycle.get("reward_shares") or {} for cycle in cycles]
     names = list(dict.fromkeys(name for share in shares for name, value in share.items() if value))

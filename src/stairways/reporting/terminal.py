@@ -345,15 +345,15 @@ def print_evaluation(console: Console, record: Mapping[str, Any], folder: Path |
     style = STYLES[tone]
     console.print(Text(f"The {role} {digest} {said}.{share}", style=f"bold {style}"))
     for name, reason in against:
-        why = f"{not_judged[name]}: not judged" if name in not_judged else reason
+        why = f"not judged, it {not_judged[name]}" if name in not_judged else reason
         console.print(Text(f"  {name}: {why}"))
 
 
 def _seed_words(record: Mapping[str, Any]) -> str:
     seed = f"Seed {record['run']['seed']}"
     if record["policy"]["mode"] != "sampled":
-        return f"{seed} drew the actions of the random baseline alone: the policy's are greedy"
-    return f"{seed} drew the actions, and one draw scatters: --seed N takes another than the artifact's own"
+        return f"{seed} drew the resamples of the intervals alone: every action is greedy"
+    return f"{seed} drew the actions, and one draw scatters: another --seed draws others"
 
 
 def print_data(console: Console, data: Mapping[str, Any], folder: Path | str | None = None) -> None:
