@@ -168,7 +168,7 @@ class TestTuned:
     def test_a_seal_of_another_point_is_refused(self, copied, cli):
         out, words = copied
         shutil.copy(out / "tuned" / "16.5.json", out / "tuned" / "8.0.json")
-        assert "was made with something else: set_point 8.0, before 16.5" in cli(*words).complaint
+        assert "was made with something else: set_point is 8.0, not 16.5" in cli(*words).complaint
 
     def test_points_that_lie_close_have_folders_of_their_own(self, cli, arguments, market, tmp_path):
         more = ["--tuned", "--tune", market.ranges["tune"], "--cycles", "1"]
@@ -236,16 +236,16 @@ class TestRefusals:
         assert cli(*arguments()).status == 0
         before = listing(tmp_path / "out")
         ended = cli(*arguments(points="2,13"))
-        assert "holds another frontier: points [2.0, 13.0], before [2.0, 12.0]; choose" in ended.complaint
-        assert "settings.seed 8, before 7" in cli(*arguments("--seed", "8")).complaint
+        assert "holds another frontier: points is [2.0, 13.0], not [2.0, 12.0]; choose" in ended.complaint
+        assert "settings.seed is 8, not 7" in cli(*arguments("--seed", "8")).complaint
         assert listing(tmp_path / "out") == before
 
     def test_a_folder_of_other_code_or_libraries(self, cli, arguments, tmp_path, monkeypatch):
         assert cli(*arguments()).status == 0
         before = listing(tmp_path / "out")
         for change, words in (
-            ({"code": "0" * 64}, "code 000000000000, before "),
-            (_numpy(), "versions.numpy 0.1"),
+            ({"code": "0" * 64}, "code is 0000"),
+            (_numpy(), "versions.numpy is 0.1"),
         ):
             made = versions.made_with() | change
             monkeypatch.setattr("stairways.tuning.frontier.made_with", lambda made=made: made)

@@ -99,15 +99,19 @@ def test_without_a_discount_the_gradient_is_that_of_the_expected_reward(regime, 
 
 def test_a_step_taken_in_parts_is_the_step(monkeypatch):
     market = noise_market(4, n_sessions=7)
-    after, reports = [], []
+    after, reports, shares = [], [], []
     for sessions in (1, 3, 7):
-        monkeypatch.setattr("stairways.learning.all_actions.PART_SESSIONS", sessions)
+        decisions = sessions * market.full_session_decisions
+        monkeypatch.setattr("stairways.learning.all_actions.PART_DECISIONS", decisions)
         trainer = trainer_of(network_of(mlp_spec(), 2, action_gain=30.0), market)
         reports.append(trainer._step(np.arange(7), 1e-3))
         after.append(
             {name: p.grad.clone() for name, p in trainer.network.named_parameters() if p.grad is not None}
         )
+        shares.append(trainer.take_reward_shares())
     assert len({report.steps for report in reports}) == 1
+    assert shares[1] == pytest.approx(shares[0], rel=1e-4)
+    assert shares[2] == pytest.approx(shares[0], rel=1e-4)
     for report in reports[1:]:
         assert report.hold_rate_ratio == pytest.approx(reports[0].hold_rate_ratio, rel=1e-5)
         assert report.mean_reward_bps == pytest.approx(reports[0].mean_reward_bps, rel=1e-4)

@@ -78,13 +78,13 @@ def test_a_damaged_result_is_refused(folders, tmp_path):
 
 
 def test_a_folder_of_other_code_is_marked(folders, page, tmp_path):
-    assert "not this page's" not in page.read_text()
+    assert "not today's" not in page.read_text()
     folder = tmp_path / "Toy"
     shutil.copytree(folders[0], folder)
     results = json.loads((folder / "results.json").read_text())
     (folder / "results.json").write_text(json.dumps({**results, "code": "f" * 64}))
     write_page([folder], tmp_path / "evidence.md", command="x")
-    assert f"`{'f' * 12}`, **not this page's**" in (tmp_path / "evidence.md").read_text()
+    assert f"`{'f' * 12}`, **not today's**" in (tmp_path / "evidence.md").read_text()
 
 
 def test_what_a_folder_says_of_itself_is_not_believed(folders, tmp_path):

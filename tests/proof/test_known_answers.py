@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 from toys import Silent
 
+from stairways.proof import known_runs
 from stairways.proof.experiment import Job
 from stairways.proof.known_answers import KnownAnswers
 from stairways.proof.known_findings import _adds_words, _regime_words, _steps, concluded
@@ -54,6 +55,23 @@ def _tuned(candidate: float, adds: tuple[float, float, float]) -> dict:
 def _bars(results: dict, tmp_path) -> dict:
     job = Job(0, False, None, tmp_path)
     return {bar.threshold: bar for bar in concluded(job, results).bars}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["ppo", "all_actions_own"])
+def test_a_curve_is_followed_cycle_by_cycle(tmp_path, monkeypatch, arm):
+    monkeypatch.setattr(known_runs, "LOOKS", {arm: (1,)})
+    job = Job(0, True, None, tmp_path)
+    found = known_runs.follow({"arm": arm, "seed": 3, "market": "planted"}, job)
+    (point,) = found["points"]
+    assert point["cycle"] == 1
+    full = 6_000 if arm == "ppo" else point["sessions"] * 389
+    assert 0.99 * full < point["steps"] <= full
+    assert 0.0 < point["drift_ratio"] < 0.5
+    assert point["candidate"]["n_sessions"] == found["tilted"]["n_sessions"]
+    assert abs(point["candidate"]["hold_rate_ratio"] - 0.55) < 0.02
+    adds = point["tuning_adds"]
+    assert adds["low_bps"] < adds["bps"] < adds["high_bps"]
 
 
 class TestBars:

@@ -81,7 +81,7 @@ class TestWhatIsKept:
         run("Toy", folder, quick=True)
         assert sorted(marks(folder.parent)) == ["base-0", "base-1", "top"]
         # what the long form left must not reach the short one's top
-        assert json.loads((folder / "cells" / "top.json").read_text())["result"]["sum"] == 1
+        assert json.loads((folder / "cells" / "top.json").read_text())["result"]["result"]["sum"] == 1
 
     def test_another_seed_runs_everything(self, folder):
         assert run("Toy", folder, seed=5).findings.bars[0].observed == 14 + 5 * N_CELLS
@@ -99,7 +99,7 @@ class TestWhatIsKept:
     def test_an_edited_result_runs_again(self, folder):
         place = folder / "cells" / "top.json"
         entry = json.loads(place.read_text())
-        entry["result"]["sum"] += 1
+        entry["result"]["result"]["sum"] += 1
         place.write_text(json.dumps(entry))
         assert run("Toy", folder).findings.bars[0].passed
         assert marks(folder.parent) == ["top"]

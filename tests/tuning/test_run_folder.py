@@ -141,15 +141,15 @@ class TestDifferences:
     def test_places_values_and_digests_in_brief(self):
         before = {"a": {"b": 1, "c": 2}, "code": "0" * 64, "same": [1], "text": "x" * 99}
         now = {"a": {"b": 1, "c": 3}, "code": "f" * 64, "same": [1], "text": "y"}
-        told = f"a.c 3, before 2; code {'f' * 12}, before {'0' * 12}; text y, before {'x' * 60}..."
+        told = f"a.c is 3, not 2; code is {'f' * 60}..., not {'0' * 60}...; text is y, not {'x' * 60}..."
         assert differences(before, now) == told
 
     def test_what_is_new_what_is_gone_and_nothing(self):
-        assert differences({"a": 1}, {"b": 2}) == "a None, before 1; b 2, before None"
+        assert differences({"a": 1}, {"b": 2}) == "a is None, not 1; b is 2, not None"
         assert differences({"a": 1}, {"a": 1}) == ""
 
     def test_three_are_enough(self):
-        assert differences({}, dict.fromkeys("abcd", 1)).count("before") == 3
+        assert differences({}, dict.fromkeys("abcd", 1)).count(" is ") == 3
 
 
 class TestSealed:
@@ -167,7 +167,7 @@ class TestSealed:
         write_sealed(place, {"seed": 1}, {"net": 1.0})
         with pytest.raises(StorageError) as raised:
             read_sealed(place, {"seed": 2}, remedy="take it away")
-        assert raised.value.line() == f"{place}: was made with something else: seed 2, before 1; take it away"
+        assert raised.value.line() == f"{place}: was made with something else: seed is 2, not 1; take it away"
 
     @pytest.mark.parametrize(
         ("old", "new"), [("1.5", "2.5"), ('"seed": 1', '"seed": 2'), ('"net"', '"met"'), ('"result"', '"r"')]

@@ -35,7 +35,6 @@ def test_a_copy_has_the_same_digest(package):
     "place",
     [
         "control/tilt.py",
-        "proof/streams.py",
         "data/gold/weights.safetensors",
         "config.py",
         "reporting/summary.py",
@@ -47,7 +46,7 @@ def test_what_makes_results_counts(package, place):
     assert digest() != before
 
 
-@pytest.mark.parametrize("place", ["cli/tune.py", "reporting/page.py", "proof/known_findings.py"])
+@pytest.mark.parametrize("place", ["cli/tune.py", "reporting/page.py", "proof/known_runs.py"])
 def test_what_shows_them_does_not(package, place):
     before = digest()
     (package / place).write_bytes((package / place).read_bytes() + b"\n")

@@ -224,15 +224,15 @@ class TestGoingOn:
             walk_in(copy).run()
 
     def test_another_walk_is_refused(self, copy):
-        with pytest.raises(ConfigError, match=r"holds another walk: settings\.seed 4, before 3; go on with"):
+        with pytest.raises(ConfigError, match=r"holds another walk: settings\.seed is 4, not 3; go on with"):
             walk_in(copy, seed=4)
 
     def test_another_code_or_library_is_refused(self, copy, monkeypatch):
         made = walk_forward.made_with()
         other = made | {"versions": made["versions"] | {"scipy": "0.1"}}
         for changed, words in (
-            (made | {"code": "0" * 64}, "code 000000000000,"),
-            (other, "versions.scipy 0.1,"),
+            (made | {"code": "0" * 64}, "code is 0000"),
+            (other, "versions.scipy is 0.1,"),
         ):
             monkeypatch.setattr(walk_forward, "made_with", lambda changed=changed: changed)
             with pytest.raises(ConfigError, match=f"holds another walk: {words}"):
@@ -268,7 +268,7 @@ class TestGoingOn:
     def test_a_window_of_another_walk_is_refused(self, copy):
         walk = walk_in(copy)
         walk.identity["code"] = "0" * 64
-        with pytest.raises(StorageError, match=r"made with something else: walk\.code 000000000000, before"):
+        with pytest.raises(StorageError, match=r"made with something else: walk\.code is 0+"):
             walk.run()
 
     def test_a_window_in_the_place_of_another_is_refused(self, copy):

@@ -34,8 +34,8 @@ from stairways.trading.actions import hold_action, leg_table, order_table
 from stairways.trading.observation import ObservedMarket, position_columns
 from stairways.trading.rules import TradingRules
 
-PART_SESSIONS = 3
-"""Sessions whose gradient is taken at a time: what they need fits the cache, and the sum is the batch's."""
+PART_DECISIONS = 1_200
+"""Decisions whose gradient is taken at a time: what they need fits the cache, and the sum is the batch's."""
 
 
 class PathBatch(NamedTuple):
@@ -126,7 +126,7 @@ class AllActionsTrainer:
             orders[(self._legs < 0).any(axis=1)] = 0.0
         self._orders = torch.from_numpy(orders)
         self._hold = hold_action(market.n_symbols)
-        self._last: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
+        self._last: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         # the value's gradient would reach the gate, which is the policy's too
         trained = [p for name, p in network.named_parameters() if not name.startswith("value.")]
         self._optimizer = torch.optim.Adam(
@@ -164,10 +164,10 @@ class AllActionsTrainer:
         return reports
 
     def take_reward_shares(self) -> dict[str, float]:
-        """Return each term's share of the expected absolute reward in the last sessions; none before any."""
-        if self._last is None:
+        """Return each term's share of the expected absolute reward in the last batch; none before one."""
+        if not self._last:
             return {}
-        terms = self._paths.expected_terms(*self._last)
+        terms = np.sum([self._paths.expected_terms(*part) for part in self._last], axis=0)
         total = float(terms.sum())
         return {name: float(term) / total if total else 0.0 for name, term in zip(TERMS, terms, strict=True)}
 
@@ -239,8 +239,10 @@ class AllActionsTrainer:
         self._optimizer.zero_grad(set_to_none=True)
         n_decisions = int((self.market.n_bars[sessions] - 1).sum())
         expected, visited, scores = [], [], []
-        for first in range(0, len(sessions), PART_SESSIONS):
-            batch = self.batch_of(sessions[first : first + PART_SESSIONS])
+        self._last.clear()
+        size = max(1, PART_DECISIONS // self.market.full_session_decisions)
+        for first in range(0, len(sessions), size):
+            batch = self.batch_of(sessions[first : first + size])
             loss, found, probabilities = self.expected_loss(batch, n_decisions)
             if not np.isfinite(loss.item()):
                 raise TrainingError("a loss is not finite", remedy="lower tune.all_actions.learning_rate")
@@ -265,7 +267,7 @@ class AllActionsTrainer:
 
     def _expected(self, batch: PathBatch, found: PathValues, probabilities: NDArray[np.float32]) -> Expected:
         weights = found.occupancy[..., None] * probabilities
-        self._last = (batch.sessions, weights)
+        self._last.append((batch.sessions, weights))
         return Expected(
             holds=float(weights[..., self._hold].sum()),
             orders=float((weights * batch.steps.orders).sum()),

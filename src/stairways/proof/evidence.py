@@ -11,9 +11,9 @@ from typing import Any
 from stairways.errors import ConfigError, StorageError
 from stairways.proof.experiment import markdown_row
 from stairways.proof.folder import REPORT, RESULTS
+from stairways.proof.sources import code_of
 from stairways.registry.canonical import parse_json_object
 from stairways.registry.files import write_text_atomic
-from stairways.tuning.versions import code_digest
 
 HEAD = """# Evidence
 
@@ -94,9 +94,9 @@ def _overview(found: Sequence[dict[str, Any]], missing: Sequence[str]) -> str:
             str(results["seed"]),
             str(results["data"]),
             f"{results['cell_seconds'] / 60:.1f}",
-            f"`{code}`" if results["code"] == code_digest() else f"`{code}`, **not this page's**",
+            f"`{code}`" if results["code"] == code_of(results["module"]) else f"`{code}`, **not today's**",
         ]
         lines.append(markdown_row(words))
     lines += [markdown_row([name, "**not run**", "-", "-", "-", "-", "-"]) for name in missing]
-    lines += ["", f"Code: SHA-256 of all that makes results; this page was written by `{code_digest()}`."]
+    lines += ["", "Code: SHA-256 of all that made the experiment's results, its first digits."]
     return "\n".join(lines) + "\n"

@@ -36,7 +36,8 @@ class Size:
         hold_points: Set points of the hold rate, at 16.5 trades.
         markets: Planted markets; each has seeds of its own.
         keys: Keys of the numbers that actions are drawn with, per market.
-        tuned: Markets on which policies are tuned.
+        tuned: Markets on which policies are tuned and the hold set point is varied.
+        tuned_cycles: Cycles of these tunings at most.
         noise: Noise markets.
         golds: Golds trained on real bars.
         sessions: Sessions that judge on made markets.
@@ -50,6 +51,7 @@ class Size:
     markets: int
     keys: int
     tuned: int
+    tuned_cycles: int
     noise: int
     golds: int
     sessions: str
@@ -64,6 +66,7 @@ FULL = Size(
     markets=6,
     keys=1,
     tuned=3,
+    tuned_cycles=2,
     noise=2,
     golds=3,
     sessions="2021-03-24:2025-03-17",
@@ -77,6 +80,7 @@ QUICK = Size(
     markets=2,
     keys=1,
     tuned=0,
+    tuned_cycles=0,
     noise=1,
     golds=1,
     sessions="2021-03-24:2022-03-24",
@@ -109,9 +113,10 @@ class FrontierProof(Experiment):
             if market < size.tuned:
                 arguments = {"kind": "tuned", **given, "points": size.tuned_points}
                 cells.append(Cell(f"tuned-{market}", arguments))
+            holds = size.hold_points if market < size.tuned else ()
             cells += [
                 Cell(f"hold-{market}-{hold * 100:.0f}", {"kind": "hold", **given, "hold": hold})
-                for hold in size.hold_points
+                for hold in holds
             ]
         for index in range(size.noise):
             market = size.markets + index
@@ -179,6 +184,8 @@ def _measured(given: Mapping[str, Any], job: Job, folder: Path) -> dict[str, Any
     else:
         overrides["market"] = {"sample": given["sample"], "bars": None}
         overrides["ranges"] = {"sessions": size.sessions, "tune": TUNE_SESSIONS}
+    if given["kind"] == "tuned":
+        overrides["tune"] = {"cycles": size.tuned_cycles}
     if given["kind"] == "hold":
         overrides["control"] = {
             "points": {

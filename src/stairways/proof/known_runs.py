@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,8 +161,6 @@ def tune_and_judge(arguments: Mapping[str, Any], job: Job) -> dict[str, Any]:
     regime = "gate" if packed.spec.regime == "none" else packed.spec.regime
     name = f"tune-{arguments['market']}-{arguments['gold'] or 'shipped'}-{arguments['seed']}"
     if (job.work / name).exists():
-        import shutil
-
         shutil.rmtree(job.work / name)
     run = _opened(job, arguments, gold, {"tune": {"regime": regime}}, name)
     outcome = run.run()
@@ -198,11 +197,11 @@ def follow(arguments: Mapping[str, Any], job: Job) -> dict[str, Any]:
     arm, seed = str(arguments["arm"]), int(arguments["seed"])
     more: dict[str, Any] = {"tune": ARMS[arm]}
     run = _opened(job, arguments, gold_folder(job, None), more, f"curve-{arm}-{seed}")
-    bench = run.bench(run.gold.spec)
     gold = run.gold
     started = warm_start(
         gold.spec, gold.artifact.weights, run.settings.tune.regime, stream(seed, Stream.WEIGHTS)
     )
+    bench = run.bench(started.spec)
     start = bench.calibrated(gold.program, None)
     trainer = make_trainer(bench, started, start)
     court = Court(run, bench, _keys(job))

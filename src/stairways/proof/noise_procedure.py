@@ -49,7 +49,7 @@ class Size:
     passes_per_cycle: int
 
 
-FULL = Size(gold_steps=307_200, passes_per_cycle=3)
+FULL = Size(gold_steps=307_200, passes_per_cycle=2)
 QUICK = Size(gold_steps=307_200, passes_per_cycle=1)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 INTERVAL = "5min"
 MARKETS = {"two": ("NVDA", "MSFT"), "three": ("NVDA", "MSFT", "AAPL")}
-SEEDS = {"two": 5, "three": 3}
+SEEDS = {"two": 5, "three": 2}
 GOLD_STEPS, QUICK_GOLD_STEPS = 832_000, 166_400
 """On 167 sessions of 77 decisions the full form passes every decision 65 times; the default of gold training
 is made for one-minute bars, where it does so 6 times."""

@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stairways.errors import ConfigError, StairwaysError, StorageError
+from stairways.market.bars import FILE_SUFFIXES
 from stairways.proof.experiment import Cell, Experiment, Findings, Job
 from stairways.proof.folder import CELLS, RESULTS, WORK, command_of, error_file, write_findings
-from stairways.registry.canonical import canonical_json, parse_json_object
-from stairways.registry.files import remove_stale, write_bytes_atomic, write_text_atomic
-from stairways.tuning.run_folder import RunFolder
-from stairways.tuning.versions import made_with
+from stairways.proof.sources import code_of
+from stairways.registry.canonical import canonical_json
+from stairways.registry.files import remove_stale, write_text_atomic
+from stairways.tuning.run_folder import RunFolder, read_sealed, write_sealed
+from stairways.tuning.versions import library_versions
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnContext
@@ -124,7 +126,7 @@ def _run(
 ) -> Outcome:
     for place in (folder, folder / CELLS):
         remove_stale(place)
-    common = _common(job)
+    common = _common(path, job)
     identities = _identities(cells, common)
     results = _kept(folder, cells, identities, work_stands=_claim_work(job.work, common))
     (folder / RESULTS).unlink(missing_ok=True)
@@ -144,7 +146,9 @@ def _run(
         "quick": job.quick,
         "n_cells": len(cells),
         "cell_seconds": round(sum(results[cell.key]["seconds"] for cell in cells), 1),
-        **made_with(),
+        "module": path,
+        "code": common["code"],
+        "versions": common["versions"],
     }
     write_findings(folder, meta, findings)
     return Outcome(experiment.name, folder, findings)
@@ -186,8 +190,8 @@ def _run_stage(
                 ready, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in sorted(ready, key=lambda one: one.exception() is not None):
                     cell = running.pop(future)
-                    entry = _sealed(_result(future, cell, folder), identities[cell.key])
-                    write_bytes_atomic(_place(folder, cell), canonical_json(entry, indent=1))
+                    identity = {"cell": identities[cell.key]}
+                    entry = write_sealed(_place(folder, cell), identity, _result(future, cell, folder))
                     error_file(folder, cell.key).unlink(missing_ok=True)
                     done[cell.key] = entry
                     follower.finished(cell, entry["seconds"])
@@ -244,13 +248,14 @@ def work(path: str, cell: Cell, job: Job) -> dict[str, Any]:
     return {"result": plain, "seconds": round(time.perf_counter() - began, 2)}
 
 
-def _common(job: Job) -> dict[str, Any]:
+def _common(path: str, job: Job) -> dict[str, Any]:
     """Return what every result of a job depends on, the code included."""
     return {
         "seed": job.seed,
         "quick": job.quick,
         "bars": _content(job.bars),
-        **made_with(),
+        "code": code_of(path),
+        "versions": library_versions(),
     }
 
 
@@ -267,14 +272,14 @@ def _identities(cells: Sequence[Cell], common: Mapping[str, Any]) -> dict[str, s
 
 
 def _content(bars: Path | None) -> dict[str, str] | None:
-    """Return what tells one folder of bars from another: the digest of every file."""
+    """Return what tells one folder of bars from another: the digest of each file that is read of it."""
     if bars is None:
         return None
-    files = sorted(path for path in bars.rglob("*") if path.is_file())
     found = {}
-    for path in files:
-        with path.open("rb") as file:
-            found[path.relative_to(bars).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    for path in sorted(bars.iterdir()):
+        if path.suffix.lower() in FILE_SUFFIXES and path.is_file():
+            with path.open("rb") as file:
+                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
 
 
@@ -308,26 +313,18 @@ def _kept(
         return {}
     kept = {}
     for cell in cells:
-        entry = _entry(_place(folder, cell))
-        if entry.get("identity") == identities[cell.key]:
+        entry = _entry(_place(folder, cell), identities[cell.key])
+        if entry is not None:
             kept[cell.key] = entry
     return kept
 
 
-def _sealed(entry: dict[str, Any], identity: str) -> dict[str, Any]:
-    """Return what is kept of a cell, with the digest that tells an edited file from what was written."""
-    whole = {**entry, "identity": identity}
-    return {**whole, "sha256": _digest(whole)}
-
-
-def _entry(place: Path) -> dict[str, Any]:
-    """Return what a cell left; nothing where it left nothing or the file is not what was written."""
+def _entry(place: Path, identity: str) -> dict[str, Any] | None:
+    """Return what a cell left; None where it left nothing, or not this, or the file was changed."""
     try:
-        entry = dict(parse_json_object(place.read_bytes()))
-    except (OSError, ValueError):
-        return {}
-    seal = entry.pop("sha256", None)
-    return entry if seal == _digest(entry) else {}
+        return read_sealed(place, {"cell": identity}, remedy="")
+    except StorageError:
+        return None
 
 
 def _place(folder: Path, cell: Cell) -> Path:

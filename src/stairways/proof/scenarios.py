@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stairways.config import Settings
     from stairways.tuning.course import Subject
 
-YEARS, QUICK_YEARS = 10, 1
+YEARS, QUICK_YEARS = 8, 1
 QUICK_CYCLES = 1
 QUICK_TEST = "2021-03-24:2021-06-30"
 RUN = "tune"

@@ -381,7 +381,7 @@ def _draw_multipliers(axes: Axes, summary: Mapping[str, Any], *, tilted: bool) -
 def _reward_shares(summary: Mapping[str, Any]) -> Picture:
     caption = (
         "Share of each term in the mean absolute reward of the cycle's training; where all actions were "
-        "weighed, of its last sessions."
+        "weighed, of its last batch."
     )
     cycles = summary.get("cycles") or []
     shares = [cycle.get("reward_shares") or {} for cycle in cycles]

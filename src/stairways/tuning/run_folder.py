@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stairways.config import setting_differences
 from stairways.errors import ArtifactError, StorageError
 from stairways.registry.canonical import canonical_json, parse_json_object
 from stairways.registry.files import (
@@ -26,7 +27,6 @@ from stairways.registry.files import (
     write_folder_atomic,
     write_text_atomic,
 )
-from stairways.registry.manifest import is_digest
 
 if TYPE_CHECKING:
     from stairways.learning.reports import RolloutReport
@@ -42,8 +42,8 @@ GOLD_FOLDER = "gold"
 CHECKPOINT_FOLDER = "checkpoint"
 DATABASE_FILE = "gate.db"
 
-LONGEST_SHOWN, MOST_SHOWN = 60, 3
-"""Characters of a value, and differences between two identities, that a message shows."""
+MOST_SHOWN = 3
+"""Differences between two identities that a message shows."""
 
 Clock = Callable[[], dt.datetime]
 
@@ -113,31 +113,13 @@ def _shown(value: Any) -> str:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Return the first places in which two identities differ, as ``place now, before that``; or nothing.
+    """Return the first places in which two identities differ, as ``place is now, not before``; or nothing.
 
     Args:
         before: What a folder was made with, JSON.
         now: What is asked for, JSON.
     """
-    return "; ".join(_different(before, now, "")[:MOST_SHOWN])
-
-
-def _different(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> list[str]:
-    found: list[str] = []
-    for name in sorted(before.keys() | now.keys()):
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += _different(old, new, f"{prefix}{name}.")
-        elif old != new:
-            found.append(f"{prefix}{name} {_brief(new)}, before {_brief(old)}")
-    return found
-
-
-def _brief(value: Any) -> str:
-    text = str(value)
-    if is_digest(value):
-        return text[:12]
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+    return "; ".join(setting_differences(dict(before), dict(now))[:MOST_SHOWN])
 
 
 def write_sealed(path: Path, identity: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
-PRESENTING = ("cli", "reporting")
-PRESENTING_PROOFS = ("_findings", "_report", "_plots", "_pictures")
-"""Rooms, and endings of names in ``proof``, that show results and do not make them."""
-
+LEFT_OUT = ("cli", "reporting", "proof")
+"""Rooms that show results, and that of the experiments, each of which counts the modules it reaches
+(:func:`stairways.proof.sources.code_of`)."""
 COUNTED = ("reporting/summary.py",)
 """Files of those rooms that make figures all the same: what backtests, evaluations and tunings report."""
 
@@ -39,8 +38,7 @@ def code_digest() -> str:
     content = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*")):
         parts, name = path.relative_to(PACKAGE).parts, path.relative_to(PACKAGE).as_posix()
-        shows = parts[0] in PRESENTING or (parts[0] == "proof" and path.stem.endswith(PRESENTING_PROOFS))
-        counts = not shows or name in COUNTED
+        counts = parts[0] not in LEFT_OUT or name in COUNTED
         if path.is_file() and counts and "__pycache__" not in parts:
             content.update(f"{name}\0".encode() + path.read_bytes())
     return content.hexdigest()

@@ -1,0 +1,36 @@
+"""What an experiment's results depend on: its own modules, not those of others, nor what shows them."""
+
+from __future__ import annotations
+
+import pytest
+
+from stairways.proof.catalogue import EXPERIMENTS
+from stairways.proof.sources import code_of, reached
+
+
+def test_modules_are_reached_from_inside_functions_and_through_others():
+    names = set(reached("stairways.proof.known_answers"))
+    assert {"known_answers", "known_runs", "plants", "experiment"} <= {
+        one.rpartition(".")[2] for one in names
+    }
+    assert not [one for one in names if "noise" in one or one.endswith("_findings")]
+
+
+def test_every_experiment_counts_itself_first():
+    for path in EXPERIMENTS.values():
+        assert next(iter(reached(path.partition(":")[0]))) == path.partition(":")[0]
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_toy.py").write_text("def run():\n    from stairways.proof import streams\n")
+    return tmp_path
+
+
+def test_an_edit_of_the_experiment_counts(modules):
+    assert set(reached("own_toy")) >= {"own_toy", "stairways.proof.streams"}
+    before = code_of("own_toy:Toy")
+    assert code_of("own_toy:Toy") == before
+    (modules / "own_toy.py").write_text("def run():\n    from stairways.proof import plants\n")
+    assert code_of("own_toy:Toy") != before
