@@ -14,7 +14,7 @@ from stairways.proof.noise_trials import FAMILIES, run_trials
 ARMS = {"noise": "noise", "costless": "noise", "hard": "planted-hard", "planted": "planted"}
 """Arm -> sample market; the costless arm is the noise market where trading is free."""
 
-FULL_RUNS = {"noise": 102, "costless": 10, "hard": 8, "planted": 24}
+FULL_RUNS = {"noise": 102, "costless": 10, "hard": 8, "planted": 30}
 QUICK_RUNS = {"noise": 1, "planted": 2}
 FULL_TRIALS = dict.fromkeys(FAMILIES, 1_000)
 QUICK_TRIALS = {"independent": 30, "autocorrelated": 30, "policies": 10}
