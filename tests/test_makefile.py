@@ -40,7 +40,8 @@ class TestPython:
     def test_one_that_is_too_old_is_refused_in_one_line(self, tmp_path, stand_in):
         ended = made(tmp_path, python := stand_in((3, 10, 14)))
         assert ended.returncode == 2
-        complaint = f"{python} is no Python of 3.11 or later: name one, as in make PYTHON=python3.11"
+        complaint = f"{python} is no Python of 3.11 or later: name one, as in make PYTHON=python3.11 "
+        complaint += "(and make clean first, if environment has the old one)"
         assert ended.stderr.splitlines()[0] == complaint
         assert ended.stdout == ""
         assert not (tmp_path / "environment").exists()

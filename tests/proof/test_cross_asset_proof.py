@@ -15,6 +15,7 @@ from stairways.evaluation.replay import replay
 from stairways.proof.cross_asset import (
     FORMS,
     GOLD,
+    N_REAL_SEEDS,
     NATIVE,
     PAIRS,
     SMALLER,
@@ -169,7 +170,7 @@ class TestRealBars:
     def test_cells_on_real_bars_come_with_them(self, tmp_path):
         without, given = (CrossAsset().cells(Job(0, False, bars, tmp_path)) for bars in (None, tmp_path))
         assert not any(cell.key.startswith("real") for cell in without)
-        assert sum(cell.key.startswith("real-tuned") for cell in given) == 6
+        assert sum(cell.key.startswith("real-tuned") for cell in given) == 2 * N_REAL_SEEDS
         assert {cell.key for cell in given if cell.stage == STAGE_GOLD} == {
             "gold-native",
             "real-gold-native",

@@ -31,7 +31,7 @@ def outcome(tmp_path_factory):
 def results(outcome):
     """Results of the quick form by cell, to be changed."""
     cells = sorted((outcome.folder / "cells").glob("*.json"))
-    found = {place.stem: json.loads(place.read_text())["result"] for place in cells}
+    found = {place.stem: json.loads(place.read_text())["result"]["result"] for place in cells}
     keys = [cell.key for cell in Statistics().cells(Job(0, True, None, outcome.folder))]
     return {key: copy.deepcopy(found[key]) for key in keys}
 
