@@ -167,7 +167,8 @@ class TestBars:
         planted = [
             {**result, "rows": [r for r in result["rows"] if r["arm"] == "oracle"]} for result in sound()
         ]
-        assert not _distance_bar(planted).passed
+        for arm in ("tilt", "tuned"):
+            assert not _distance_bar(planted, arm).passed
         for cost_bar in _cost_bars(planted, real_bars=True):
             assert (cost_bar.observed, cost_bar.passed) == (None, False)
 

@@ -127,7 +127,9 @@ def _hold_rows(results: Sequence[Result], size: Size) -> list[dict[str, Any]]:
 def _bars(
     results: Sequence[Result], size: Size, gains: Sequence[Mapping[str, Any]], *, real_bars: bool
 ) -> list[Bar]:
-    bars = [_optimum_bar(gains, size), _chance_bar(results, size), _distance_bar(results)]
+    bars = [_optimum_bar(gains, size), _chance_bar(results, size), _distance_bar(results, "tilt")]
+    if size.tuned:
+        bars.append(_distance_bar(results, "tuned"))
     bars += _cost_bars(results, real_bars=real_bars)
     bars.append(_no_edge_bar(results, size, "noise"))
     if real_bars:
@@ -168,12 +170,12 @@ def _error_words(gain: Pooled, size: Size) -> str:
     return f"SE {gain.standard_error_bps:.2f} ({gain.over}): more than {gain.reach_bps(size.deviations):.2f}"
 
 
-def _distance_bar(results: Sequence[Result]) -> Bar:
+def _distance_bar(results: Sequence[Result], arm: str) -> Bar:
     kept = [
         (result["kind"], row)
         for result in results
         for row in result["rows"]
-        if row["arm"] in ("tilt", "tuned") and row["set_point"] >= REACHABLE_TRADES
+        if row["arm"] == arm and row["set_point"] >= REACHABLE_TRADES
     ]
     distances = [abs(row["trades_per_session"] - row["set_point"]) for _, row in kept]
     worst = largest(distances)
@@ -185,7 +187,7 @@ def _distance_bar(results: Sequence[Result]) -> Bar:
         )
         note = f"of {len(kept)} points, each a mean over its sessions; worst: {kind}, {row['set_point']:g}"
     return Bar(
-        f"largest distance of the trades achieved from a set point of {REACHABLE_TRADES:g} or more",
+        f"{arm}: largest distance of the trades achieved from a set point of {REACHABLE_TRADES:g} or more",
         worst,
         f"<= {MOST_DISTANCE_TRADES:g} trades",
         held,
@@ -315,7 +317,7 @@ def _text(
         "The best of several set points flatters itself, so the optimum of one market is looked for on the "
         "others.",
         _planted_words(table, gains, size),
-        _tuned_words(table),
+        _tuned_words(table, size),
         _price_words(table, "noise", "On noise"),
     ]
     if real_bars:
@@ -365,7 +367,7 @@ def _planted_words(table: Sequence[dict[str, Any]], gains: Sequence[Mapping[str,
     )
 
 
-def _tuned_words(table: Sequence[dict[str, Any]]) -> str:
+def _tuned_words(table: Sequence[dict[str, Any]], size: Size) -> str:
     rows = [row for row in table if row["arm"] == "tuned"]
     if not rows:
         return ""
@@ -374,10 +376,19 @@ def _tuned_words(table: Sequence[dict[str, Any]]) -> str:
         f"{row['above_tilt_high_bps']:+.2f}]"
         for row in rows
     ]
-    return (
-        f"Tuned at the set point ({rows[0]['n_markets']} markets, the product's own tuning) less the same "
-        f"gold under the tilt, bp per session, by set point: {'; '.join(parts)}."
+    words = (
+        f"Tuned at the set point ({rows[0]['n_markets']} markets, the product's own tuning, at most "
+        f"{size.tuned_cycles} cycles) less the same gold under the tilt, bp per session, by set point: "
+        f"{'; '.join(parts)}."
     )
+    off = [row for row in rows if abs(row["trades_per_session"] - row["set_point"]) > MOST_DISTANCE_TRADES]
+    if off:
+        where = "; ".join(f"{row['trades_per_session']:.1f} at {row['set_point']:g}" for row in off)
+        words += (
+            f" In the mean they trade {where}: training under the tilt moves a policy against it, and far "
+            "from what the signal pays the trade multiplier ends at its bound (docs/decisions.md, 29)."
+        )
+    return words
 
 
 def _price_words(table: Sequence[dict[str, Any]], kind: str, lead: str) -> str:

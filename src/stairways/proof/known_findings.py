@@ -44,6 +44,8 @@ def concluded(job: Job, results: Results) -> Findings:
             Plot("steps", "What tuning adds to the tilt, by the steps of tuning", lambda f: _draw(f, steps))
         )
     text = _quick_text(tunes) if job.quick else _text(golds, tunes, steps)
+    if not job.quick and not all(bar.passed for bar in bars):
+        text += "\nWhat was tried to make tuning add, kept or left out: docs/decisions.md, 22 to 24.\n"
     return Findings([*golds, *tunes, *curves], bars, tables, plots, text)
 
 
