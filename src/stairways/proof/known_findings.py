@@ -395,6 +395,8 @@ def _draw(figure: Figure, steps: Sequence[Row]) -> None:
             axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
     axes.axhline(0, color=PALETTE["muted"][0], lw=0.8)
     axes.set_xscale("log")
+    # the house style draws no mathematics, which a logarithmic axis would write its powers in
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel("steps of tuning")
     axes.set_ylabel("candidate less gold, both under the tilt, bp per session")
     axes.grid(visible=True, axis="y")
