@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from stairways.cli.options import announce_market, market_overrides, one_of
+from stairways.cli.options import announce_market, choice, market_overrides
 from stairways.config import load_settings
 from stairways.errors import ConfigError
 
@@ -30,7 +30,10 @@ def test_a_folder_is_announced_as_it_was_given_and_in_one_piece():
 
 
 def test_a_name_that_is_none_of_an_option_s_is_refused_with_those_there_are():
-    parse = one_of("--mode", "sampled", "greedy")
+    option = choice("--mode", "sampled", "greedy", help="Deployment mode.")
+    assert option.metavar == "[sampled|greedy]"
+    assert option.help == "Deployment mode."
+    parse = option.parser
     assert parse("greedy") == "greedy"
     with pytest.raises(ConfigError) as caught:
         parse("greedi")

@@ -32,12 +32,7 @@ def train(
     seed: options.Seed = None,
     policy: Annotated[
         Literal["mlp", "lstm"] | None,
-        typer.Option(
-            "--policy",
-            parser=options.one_of("--policy", "mlp", "lstm"),
-            metavar="[mlp|lstm]",
-            help="Architecture.",
-        ),
+        options.choice("--policy", "mlp", "lstm", help="Architecture."),
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Learning steps at most.")] = None,
     preset: options.Preset = None,

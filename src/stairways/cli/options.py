@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console
 
     from stairways.config import Settings
 
 
-def one_of(option: str, *names: str) -> Callable[[str], str]:
-    """Return a parser of an option that takes one of a few names; another raises ConfigError."""
+def choice(option: str, *names: str, help: str) -> Any:  # noqa: A002 - as typer calls it
+    """Return an option that takes one of a few names; another is refused with those there are."""
 
     def parsed(text: str) -> str:
         from stairways.errors import ConfigError
@@ -25,7 +23,7 @@ def one_of(option: str, *names: str) -> Callable[[str], str]:
             raise ConfigError(f"unknown value {text}", where=option, remedy=f"choose {' or '.join(names)}")
         return text
 
-    return parsed
+    return typer.Option(option, parser=parsed, metavar=f"[{'|'.join(names)}]", help=help)
 
 
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with any of the settings.")]
@@ -41,44 +39,23 @@ Sample = Annotated[
 Symbols = Annotated[
     str | None, typer.Option("--symbols", help="Two or three symbols in the order of the legs: NVDA,MSFT.")
 ]
-Interval = Annotated[
-    str | None,
-    typer.Option(
-        "--interval",
-        parser=one_of("--interval", "1min", "5min"),
-        metavar="[1min|5min]",
-        help="Length of a bar.",
-    ),
-]
+Interval = Annotated[str | None, choice("--interval", "1min", "5min", help="Length of a bar.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse bars with sessions that would have to be dropped.")
 ]
 Splits = Annotated[Path | None, typer.Option("--split-table", help="CSV of splits: symbol,date,ratio.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Run seed; every stream comes from it.")]
-Mode = Annotated[
-    str | None,
-    typer.Option(
-        "--mode",
-        parser=one_of("--mode", "sampled", "greedy"),
-        metavar="[sampled|greedy]",
-        help="Deployment mode.",
-    ),
-]
+Mode = Annotated[str | None, choice("--mode", "sampled", "greedy", help="Deployment mode.")]
 Actuator = Annotated[
     Literal["reward", "tilt"] | None,
-    typer.Option(
-        "--actuator",
-        parser=one_of("--actuator", "reward", "tilt"),
-        metavar="[reward|tilt]",
-        help="What the controller drives.",
-    ),
+    choice("--actuator", "reward", "tilt", help="What the controller drives."),
 ]
 Preset = Annotated[
     Literal["default", "plan"] | None,
-    typer.Option(
+    choice(
         "--preset",
-        parser=one_of("--preset", "default", "plan"),
-        metavar="[default|plan]",
+        "default",
+        "plan",
         help="plan: controller, targets and shadow rule exactly as the plan has them.",
     ),
 ]

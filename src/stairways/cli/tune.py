@@ -30,12 +30,7 @@ def tune(
     ] = None,
     algorithm: Annotated[
         Literal["auto", "all_actions", "ppo"] | None,
-        typer.Option(
-            "--algorithm",
-            parser=options.one_of("--algorithm", "auto", "all_actions", "ppo"),
-            metavar="[auto|all_actions|ppo]",
-            help="What trains.",
-        ),
+        options.choice("--algorithm", "auto", "all_actions", "ppo", help="What trains."),
     ] = None,
     early_stop_threshold: Annotated[
         float | None,
