@@ -25,6 +25,7 @@ from stairways.learning.all_actions import AllActionsTrainer, PathBatch
 from stairways.learning.all_actions_config import AllActionsConfig
 from stairways.learning.network import PolicyNetwork
 from stairways.learning.schedules import Ramp
+from stairways.learning.shadow_prices import Prices, prices_of
 from stairways.policies.program import compile_program
 from stairways.trading.actions import leg_table
 from stairways.trading.ledger import SessionLedger
@@ -33,6 +34,7 @@ from stairways.trading.rules import TradingRules
 
 NAV_ONLY = RewardConfig(kelly=0.0, downside=0.0)
 OFF = Multipliers(0.7, 0.4)
+FREE = Prices()
 STILL = AllActionsConfig(ki_hold=0.0, ki_trade=0.0, sessions=4, least_batches=1)
 
 
@@ -45,6 +47,7 @@ def trainer_of(
     reward: RewardConfig = NAV_ONLY,
     points: SetPoints | None = None,
     rules: TradingRules | None = None,
+    actuator: TiltActuator | None = None,
 ) -> AllActionsTrainer:
     return AllActionsTrainer(
         network,
@@ -52,30 +55,33 @@ def trainer_of(
         rules or TradingRules(),
         reward,
         config,
-        TiltActuator(),
+        actuator or TiltActuator(),
         points or SetPoints(),
         start,
         np.random.SeedSequence(1),
     )
 
 
-def expected_reward(trainer: AllActionsTrainer, batch: PathBatch) -> torch.Tensor:
-    """The expected reward of a batch, differentiable, in plain loops: the twin of the compiled recursion."""
+def expected_reward(trainer: AllActionsTrainer, batch: PathBatch, prices: Prices = FREE) -> torch.Tensor:
+    """The expected reward of a batch less the price of holds and orders, differentiable, in plain loops."""
     total = torch.zeros(())
     steps = batch.steps
+    left = steps.rewards - np.float32(prices.order_bps) * steps.orders
+    left[..., 4] -= np.float32(prices.hold_bps)
     for row in range(len(batch.sessions)):
         following = torch.zeros(9)
         for t in reversed(range(int(steps.n_decisions[row]))):
             chances = trainer.log_probabilities(batch.observations[row, t], torch.arange(9)).exp()
             after = torch.from_numpy(steps.after[row, t].astype(np.int64))
-            following = (chances * (torch.from_numpy(steps.rewards[row, t]) + following[after])).sum(-1)
+            following = (chances * (torch.from_numpy(left[row, t]) + following[after])).sum(-1)
         total = total + following[4]
     return total
 
 
 @pytest.mark.parametrize("regime", ["none", "gate"])
 @pytest.mark.parametrize("multipliers", [Multipliers(), Multipliers(0.7, 0.4)])
-def test_without_a_discount_the_gradient_is_that_of_the_expected_reward(regime, multipliers):
+@pytest.mark.parametrize("prices", [FREE, Prices(0.3, -0.8)])
+def test_without_a_discount_the_gradient_is_that_of_the_expected_reward(regime, multipliers, prices):
     network = network_of(mlp_spec(regime=regime), 2, action_gain=30.0)
     if regime == "gate":
         # at its start the last layer is 0 and nothing reaches the others
@@ -84,17 +90,86 @@ def test_without_a_discount_the_gradient_is_that_of_the_expected_reward(regime, 
     market = noise_market(3, n_sessions=3, interval_minutes=30)
     trainer = trainer_of(network, market, STILL.model_copy(update={"gamma": 1.0}), multipliers)
     batch = trainer.batch_of(np.arange(3))
-    expected = expected_reward(trainer, batch)
+    expected = expected_reward(trainer, batch, prices)
     expected.backward()
     by_hand = {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
     network.zero_grad()
-    loss, found, _ = trainer.expected_loss(batch, 1)
+    loss, found = trainer.expected_loss(batch, 1, prices)
     loss.backward()
-    assert float(found.values[:, 0, 4].sum()) == pytest.approx(expected.item(), rel=1e-4)
+    if prices == FREE:
+        assert float(found.path.values[:, 0, 4].sum()) == pytest.approx(expected.item(), rel=1e-4)
     assert any(name.startswith("policy.") for name in by_hand)
     for name, gradient in by_hand.items():
         found_here = -network.get_parameter(name).grad
         torch.testing.assert_close(found_here, gradient, rtol=2e-3, atol=2e-4)
+
+
+def sums_at(trainer: AllActionsTrainer, batch: PathBatch, multipliers: Multipliers) -> np.ndarray:
+    """Expected rewards, holds and orders of a batch, float64."""
+    trainer.multipliers = multipliers
+    with torch.no_grad():
+        found = trainer.valued(batch, trainer._chances(batch))
+    weights = found.path.occupancy[..., None].astype(np.float64) * found.probabilities
+    return np.array(
+        [(weights * batch.steps.rewards).sum(), weights[..., 4].sum(), (weights * batch.steps.orders).sum()]
+    )
+
+
+@pytest.mark.parametrize("coupling", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("multipliers", [Multipliers(), Multipliers(0.7, 0.4), Multipliers(-1.5, -0.6)])
+def test_effects_of_the_multipliers_are_what_moving_them_does(multipliers, coupling):
+    trainer = trainer_of(
+        network_of(mlp_spec(), 2, action_gain=30.0),
+        noise_market(3, n_sessions=3, interval_minutes=30),
+        STILL.model_copy(update={"gamma": 1.0}),
+        multipliers,
+        actuator=TiltActuator(hold_coupling=coupling),
+    )
+    batch = trainer.batch_of(np.arange(3))
+    with torch.no_grad():
+        found = trainer.effects(trainer.valued(batch, trainer._chances(batch)))
+    step = 0.01
+    for k, name in enumerate(("hold", "trade")):
+        up, down = (
+            multipliers._replace(**{name: getattr(multipliers, name) + way * step}) for way in (1, -1)
+        )
+        moved = (sums_at(trainer, batch, up) - sums_at(trainer, batch, down)) / (2 * step)
+        assert found[k] == pytest.approx(moved, rel=2e-3, abs=2e-3)
+    # what is left after the prices is out of the tilt's reach
+    prices = prices_of(found)
+    assert found[:, 0] - found[:, 1:] @ prices == pytest.approx([0.0, 0.0], abs=1e-9)
+    assert abs(prices.order_bps) > 0.01
+
+
+def test_prices_of_effects_by_hand():
+    # an order costs 0.4 less than it earns, a hold nothing: -2 orders a logit, 5 holds a logit
+    effects = np.array([[-0.3 * 0.4, 5.0, -0.3], [-2.0 * 0.4, 1.0, -2.0]])
+    assert prices_of(effects) == pytest.approx(Prices(0.0, 0.4))
+    # where no multiplier moves anything there is nothing to price
+    assert prices_of(np.zeros((2, 3))) == FREE
+    # where the hold multiplier is out of reach, orders alone are
+    alone = np.array([[0.0, 0.0, 0.0], [-0.8, 0.0, -2.0]])
+    assert prices_of(alone) == pytest.approx(Prices(0.0, 0.4))
+
+
+def test_prices_are_of_the_batches_before_and_the_first_one_s_are_its_own(monkeypatch):
+    trainer = trainer_of(network_of(mlp_spec(), 2, action_gain=30.0), noise_market(4, n_sessions=8))
+    asked, real = [], trainer.expected_loss
+
+    def recorded(batch, n_decisions, prices):
+        asked.append(prices)
+        return real(batch, n_decisions, prices)
+
+    monkeypatch.setattr(trainer, "expected_loss", recorded)
+    first, second = np.arange(4), np.arange(4, 8)
+    own = prices_of(trainer.effects(trainer.valued(b := trainer.batch_of(first), trainer._chances(b))))
+    trainer._step(first, 1e-3)
+    assert set(asked) == {asked[0]}
+    assert asked[0] == pytest.approx(own, rel=1e-3)
+    known, before = trainer._effects.copy(), len(asked)
+    trainer._step(second, 1e-3)
+    assert set(asked[before:]) == {prices_of(known)}
+    assert not np.allclose(trainer._effects, known)
 
 
 def test_a_step_taken_in_parts_is_the_step(monkeypatch):
@@ -238,7 +313,7 @@ def test_every_market_and_rule_trains(case: str) -> None:
     assert len(reports) == len(market)
     assert all(np.isfinite(one.mean_reward_bps) for one in reports)
     if case == "long_only":
-        found = trainer.expected_loss(trainer.batch_of(np.arange(len(market))), 1)[1]
+        found = trainer.expected_loss(trainer.batch_of(np.arange(len(market))), 1, FREE)[1].path
         assert (found.occupancy[:, :, (leg_table(2) < 0).any(axis=1)] == 0.0).all()
 
 

@@ -10,6 +10,7 @@ the actions give exact values in hindsight is Sinclair et al. 2023 (arXiv:2207.0
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ from stairways.learning.network import PolicyNetwork
 from stairways.learning.ppo import TiltForm, Tilting, UpdateReport, tilted_log_probabilities
 from stairways.learning.reports import Progress, RolloutReport
 from stairways.learning.runtime import generator_of
+from stairways.learning.shadow_prices import Prices, multiplier_effects, prices_of
 from stairways.trading.actions import hold_action, leg_table, order_table
 from stairways.trading.observation import ObservedMarket, position_columns
 from stairways.trading.rules import TradingRules
@@ -54,6 +56,22 @@ class PathBatch(NamedTuple):
     decided: NDArray[np.bool_]
 
 
+class Valued(NamedTuple):
+    """What a policy is worth in some sessions, at every position.
+
+    Attributes:
+        probabilities: ``(n_sessions, n_decisions, n_positions, n_actions)`` float32 of its actions.
+        path: Of rewards.
+        hold_advantages: Of each action for the holds still to come, undiscounted; same shape.
+        order_advantages: Likewise for executed orders.
+    """
+
+    probabilities: NDArray[np.float32]
+    path: PathValues
+    hold_advantages: NDArray[np.float32]
+    order_advantages: NDArray[np.float32]
+
+
 class Expected(NamedTuple):
     """What a policy is expected to do in some sessions, summed over their decisions.
 
@@ -73,7 +91,8 @@ class Expected(NamedTuple):
 class AllActionsTrainer:
     """Trains a feed-forward policy on every action from every position of recorded sessions.
 
-    The tilt's multipliers follow the expected hold rate and trades of each batch.
+    The tilt's multipliers follow the expected hold rate and trades of each batch, and holds and orders have
+    prices (:mod:`stairways.learning.shadow_prices`), so that weights do not learn what the tilt takes away.
 
     Args:
         network: Policy and value; the value is left as it is, the recorded paths have no use for it.
@@ -126,6 +145,7 @@ class AllActionsTrainer:
             orders[(self._legs < 0).any(axis=1)] = 0.0
         self._orders = torch.from_numpy(orders)
         self._hold = hold_action(market.n_symbols)
+        self._effects: NDArray[np.float64] = np.zeros((2, 3))
         self._last: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         # the value's gradient would reach the gate, which is the policy's too
         trained = [p for name, p in network.named_parameters() if not name.startswith("value.")]
@@ -173,9 +193,12 @@ class AllActionsTrainer:
 
     def snapshot(self) -> dict[str, Any]:
         """Return everything a checkpoint needs: arrays, and plain values under ``plain``."""
-        arrays = {f"weights.{n}": v for n, v in self.network.export_weights().items()}
+        arrays: dict[str, NDArray[Any]] = {
+            f"weights.{n}": v for n, v in self.network.export_weights().items()
+        }
         arrays |= {f"adam.{n}": v for n, v in adam_arrays(self._optimizer).items()}
         arrays["generator.order"] = self._order.get_state().numpy().copy()
+        arrays["effects"] = self._effects.copy()
         plain = {"steps": self.steps, "multipliers": list(self.multipliers)}
         return {"arrays": arrays, "plain": plain}
 
@@ -189,6 +212,7 @@ class AllActionsTrainer:
         self.network.load_weights(part("weights."))
         load_adam(self._optimizer, part("adam."))
         self._order.set_state(torch.from_numpy(np.array(arrays["generator.order"])))
+        self._effects = np.array(arrays["effects"])
         self.steps = int(plain["steps"])
         self.multipliers = Multipliers(*(float(value) for value in plain["multipliers"]))
 
@@ -213,43 +237,85 @@ class AllActionsTrainer:
         stays = self._orders == 0
         return tilted_log_probabilities(logits, Tilting(offsets[positions], stays[positions], self._form))
 
-    def expected_loss(
-        self, batch: PathBatch, n_decisions: int
-    ) -> tuple[Tensor, PathValues, NDArray[np.float32]]:
-        """Return the loss of some sessions, their values and their probabilities.
+    def valued(self, batch: PathBatch, chances: Tensor) -> Valued:
+        """Return what ``(n, n_actions)`` probabilities, at every position, are worth in some sessions."""
+        steps = batch.steps
+        probabilities = chances.detach().numpy().reshape(steps.rewards.shape)
+        held = np.zeros_like(steps.rewards)
+        held[..., self._hold] = batch.decided[..., None]
+        orders = steps.orders.astype(np.float32)
+        return Valued(
+            probabilities,
+            path_values(steps, probabilities, self.config.gamma),
+            path_values(steps._replace(rewards=held), probabilities, 1.0).advantages,
+            path_values(steps._replace(rewards=orders), probabilities, 1.0).advantages,
+        )
 
-        The gradient of -sum occupancy x pi x advantage is that of the expected discounted reward, without the
-        discount of the occupancy (as is usual; with gamma = 1 it is exact).
+    def expected_loss(self, batch: PathBatch, n_decisions: int, prices: Prices) -> tuple[Tensor, Valued]:
+        """Return the loss of some sessions, and what the policy is worth in them.
+
+        The gradient of -sum occupancy x pi x advantage is that of the expected discounted reward less the
+        price of the expected holds and orders, without the discount of the occupancy (as is usual; with
+        gamma = 1 it is exact).
 
         Args:
             batch: The sessions.
             n_decisions: What the sum is divided by: the decisions of all sessions of the gradient step.
+            prices: Of a hold and an order.
         """
-        shape = batch.steps.rewards.shape
-        positions = torch.arange(shape[2]).expand(shape[:3]).reshape(-1)
-        chances = self.log_probabilities(batch.observations.flatten(0, 2), positions).exp()
-        probabilities = chances.detach().numpy().reshape(shape)
-        found = path_values(batch.steps, probabilities, self.config.gamma)
-        weights = torch.from_numpy(found.occupancy[..., None] * found.advantages).reshape(chances.shape)
-        return -(weights * chances).sum() / n_decisions, found, probabilities
+        chances = self._chances(batch)
+        found = self.valued(batch, chances)
+        gains = found.path.advantages - np.float32(prices.hold_bps) * found.hold_advantages
+        gains -= np.float32(prices.order_bps) * found.order_advantages
+        weights = torch.from_numpy(found.path.occupancy[..., None] * gains).reshape(chances.shape)
+        return -(weights * chances).sum() / n_decisions, found
+
+    def effects(self, found: Valued) -> NDArray[np.float64]:
+        """Return what the tilt's multipliers do to rewards, holds and orders, ``(2, 3)`` per logit."""
+        return multiplier_effects(
+            found.probabilities,
+            found.path.occupancy,
+            (found.path.advantages, found.hold_advantages, found.order_advantages),
+            self._orders.numpy(),
+            self._form.coupling,
+        )
+
+    def _chances(self, batch: PathBatch) -> Tensor:
+        shape = batch.steps.rewards.shape[:3]
+        positions = torch.arange(shape[2]).expand(shape).reshape(-1)
+        return self.log_probabilities(batch.observations.flatten(0, 2), positions).exp()
+
+    def _parts(self, sessions: NDArray[np.int64]) -> Iterator[PathBatch]:
+        size = max(1, PART_DECISIONS // self.market.full_session_decisions)
+        for first in range(0, len(sessions), size):
+            yield self.batch_of(sessions[first : first + size])
+
+    def _prices(self, sessions: NDArray[np.int64]) -> Prices:
+        """Return the prices that earlier batches found; the first batch is looked at for its own."""
+        if self._effects.any():
+            return prices_of(self._effects)
+        with torch.no_grad():
+            parts = [self.effects(self.valued(part, self._chances(part))) for part in self._parts(sessions)]
+        return prices_of(np.sum(parts, axis=0))
 
     def _step(self, sessions: NDArray[np.int64], learning_rate: float) -> RolloutReport:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.zero_grad(set_to_none=True)
         n_decisions = int((self.market.n_bars[sessions] - 1).sum())
-        expected, visited, scores = [], [], []
+        prices = self._prices(sessions)
+        expected, visited, scores, effects = [], [], [], []
         self._last.clear()
-        size = max(1, PART_DECISIONS // self.market.full_session_decisions)
-        for first in range(0, len(sessions), size):
-            batch = self.batch_of(sessions[first : first + size])
-            loss, found, probabilities = self.expected_loss(batch, n_decisions)
+        for batch in self._parts(sessions):
+            loss, found = self.expected_loss(batch, n_decisions, prices)
             if not np.isfinite(loss.item()):
                 raise TrainingError("a loss is not finite", remedy="lower tune.all_actions.learning_rate")
             torch.autograd.backward(loss)
-            expected.append(self._expected(batch, found, probabilities))
-            visited.append(self._visited(batch, found, probabilities))
+            effects.append(self.effects(found))
+            expected.append(self._expected(batch, found))
+            visited.append(self._visited(batch, found))
             scores.append(self.market.score[batch.sessions][:, : batch.decided.shape[1]][batch.decided])
+        self._effects = self.config.price_decay * self._effects + np.sum(effects, axis=0)
         self._optimizer.step()
         total = Expected(*np.sum(expected, axis=0).tolist())
         observations, positions, before = (torch.cat(parts) for parts in zip(*visited, strict=True))
@@ -265,24 +331,22 @@ class AllActionsTrainer:
         )
         return self._report(total, n_decisions, np.concatenate(scores), update)
 
-    def _expected(self, batch: PathBatch, found: PathValues, probabilities: NDArray[np.float32]) -> Expected:
-        weights = found.occupancy[..., None] * probabilities
+    def _expected(self, batch: PathBatch, found: Valued) -> Expected:
+        weights = found.path.occupancy[..., None] * found.probabilities
         self._last.append((batch.sessions, weights))
         return Expected(
             holds=float(weights[..., self._hold].sum()),
             orders=float((weights * batch.steps.orders).sum()),
             reward_bps=float((weights * batch.steps.rewards).sum()),
-            from_open_bps=float(found.values[:, 0, self._hold].sum()),
+            from_open_bps=float(found.path.values[:, 0, self._hold].sum()),
         )
 
-    def _visited(
-        self, batch: PathBatch, found: PathValues, probabilities: NDArray[np.float32]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _visited(self, batch: PathBatch, found: Valued) -> tuple[Tensor, Tensor, Tensor]:
         """Draw a position of each decision from its occupancy: observations, positions, probabilities."""
-        occupancy = torch.from_numpy(found.occupancy[batch.decided])
+        occupancy = torch.from_numpy(found.path.occupancy[batch.decided])
         positions = torch.multinomial(occupancy, 1, generator=self._order)[:, 0]
         decided, rows = torch.from_numpy(batch.decided), torch.arange(len(positions))
-        chances = torch.from_numpy(probabilities[batch.decided])
+        chances = torch.from_numpy(found.probabilities[batch.decided])
         return batch.observations[decided][rows, positions], positions, chances[rows, positions]
 
     def _report(

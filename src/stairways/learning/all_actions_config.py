@@ -21,6 +21,7 @@ class AllActionsConfig(BaseModel):
         adam_epsilon: Adam's epsilon.
         ki_hold: Logits that the hold multiplier moves per batch and unit of hold rate it is off.
         ki_trade: Logits that the trade multiplier moves per batch and trade per session it is off.
+        price_decay: Weight of earlier batches, at each new one, in the prices of a hold and an order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,3 +34,4 @@ class AllActionsConfig(BaseModel):
     adam_epsilon: float = Field(1e-8, gt=0)
     ki_hold: float = Field(0.5, ge=0)
     ki_trade: float = Field(0.02, ge=0)
+    price_decay: float = Field(0.8, ge=0, lt=1)
