@@ -62,6 +62,13 @@ def trainer_of(
     )
 
 
+def open_gate(network: PolicyNetwork) -> None:
+    """At its start the gate's last layer is 0 and nothing reaches the others."""
+    if network.spec.gated:
+        with torch.no_grad():
+            network.get_parameter("gate.2.weight").normal_(generator=torch.Generator().manual_seed(1))
+
+
 def expected_reward(trainer: AllActionsTrainer, batch: PathBatch, prices: Prices = FREE) -> torch.Tensor:
     """The expected reward of a batch less the price of holds and orders, differentiable, in plain loops."""
     total = torch.zeros(())
@@ -71,7 +78,9 @@ def expected_reward(trainer: AllActionsTrainer, batch: PathBatch, prices: Prices
     for row in range(len(batch.sessions)):
         following = torch.zeros(9)
         for t in reversed(range(int(steps.n_decisions[row]))):
-            chances = trainer.log_probabilities(batch.observations[row, t], torch.arange(9)).exp()
+            chances = trainer.log_probabilities(
+                batch.observations[row, t].expand(9, -1), torch.arange(9)
+            ).exp()
             after = torch.from_numpy(steps.after[row, t].astype(np.int64))
             following = (chances * (torch.from_numpy(left[row, t]) + following[after])).sum(-1)
         total = total + following[4]
@@ -83,10 +92,7 @@ def expected_reward(trainer: AllActionsTrainer, batch: PathBatch, prices: Prices
 @pytest.mark.parametrize("prices", [FREE, Prices(0.3, -0.8)])
 def test_without_a_discount_the_gradient_is_that_of_the_expected_reward(regime, multipliers, prices):
     network = network_of(mlp_spec(regime=regime), 2, action_gain=30.0)
-    if regime == "gate":
-        # at its start the last layer is 0 and nothing reaches the others
-        with torch.no_grad():
-            network.get_parameter("gate.2.weight").normal_(generator=torch.Generator().manual_seed(1))
+    open_gate(network)
     market = noise_market(3, n_sessions=3, interval_minutes=30)
     trainer = trainer_of(network, market, STILL.model_copy(update={"gamma": 1.0}), multipliers)
     batch = trainer.batch_of(np.arange(3))
@@ -102,6 +108,34 @@ def test_without_a_discount_the_gradient_is_that_of_the_expected_reward(regime, 
     for name, gradient in by_hand.items():
         found_here = -network.get_parameter(name).grad
         torch.testing.assert_close(found_here, gradient, rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("n_symbols", [2, 3])
+@pytest.mark.parametrize("hidden", [(8,), (8, 8)])
+@pytest.mark.parametrize("regime", ["none", "gate", "gate_gradient", "concat"])
+def test_asked_at_every_position_at_once_a_policy_says_what_it_says_at_each(regime, hidden, n_symbols):
+    network = network_of(mlp_spec(regime=regime, hidden=hidden, n_symbols=n_symbols), 2, action_gain=30.0)
+    open_gate(network)
+    trainer = trainer_of(network, noise_market(3, n_sessions=2, interval_minutes=30, n_symbols=n_symbols))
+    observations = trainer.batch_of(np.arange(2)).observations.flatten(0, 1)
+    n = 3**n_symbols
+    weights = torch.randn(len(observations) * n, n, generator=torch.Generator().manual_seed(3))
+
+    def asked(how):
+        network.zero_grad()
+        found = how()
+        (weights * found.exp()).sum().backward()
+        return found.detach(), {
+            k: p.grad.clone() for k, p in network.named_parameters() if p.grad is not None
+        }
+
+    each = observations.repeat_interleave(n, 0), torch.arange(n).repeat(len(observations))
+    plain, gradients = asked(lambda: trainer.log_probabilities(*each))
+    found, others = asked(lambda: trainer.log_probabilities_everywhere(observations))
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-5)
+    assert gradients.keys() == others.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(others[name], gradient, rtol=1e-3, atol=1e-3)
 
 
 def sums_at(trainer: AllActionsTrainer, batch: PathBatch, multipliers: Multipliers) -> np.ndarray:

@@ -45,7 +45,7 @@ class PathBatch(NamedTuple):
 
     Attributes:
         sessions: ``(n_sessions,)`` int64 indices.
-        observations: ``(n_sessions, n_decisions, n_positions, n_inputs)``.
+        observations: ``(n_sessions, n_decisions, n_inputs)``, positions left at 0.
         steps: What each action does.
         decided: ``(n_sessions, n_decisions)`` bool, the decision exists.
     """
@@ -137,12 +137,13 @@ class AllActionsTrainer:
         self._form = TiltForm(self._numbers.floor, self._numbers.coupling, start.hold)
         self._order = generator_of(seed)
         self._paths = RecordedPaths(market, rules, reward)
-        self._legs = leg_table(market.n_symbols)
-        self._columns = position_columns(market.n_symbols)
+        legs = leg_table(market.n_symbols)
+        self._columns = torch.from_numpy(position_columns(market.n_symbols))
+        self._joint = torch.from_numpy(legs.astype(np.float32))
         orders = order_table(market.n_symbols, rules.long_only).astype(np.float32)
         if rules.long_only:
             # nobody gets to a short position, but an action that stays must exist there too
-            orders[(self._legs < 0).any(axis=1)] = 0.0
+            orders[(legs < 0).any(axis=1)] = 0.0
         self._orders = torch.from_numpy(orders)
         self._hold = hold_action(market.n_symbols)
         self._effects: NDArray[np.float64] = np.zeros((2, 3))
@@ -223,22 +224,29 @@ class AllActionsTrainer:
         decided = np.arange(shape[1]) < steps.n_decisions[:, None]
         rows = self.market.rows[sessions, : shape[1], : self.network.spec.n_observed]
         # rows behind a half day are NaN, and 0 x NaN would spoil the sum
-        finite = torch.from_numpy(np.where(decided[..., None], rows, np.float32(0.0)))
-        observations = finite[:, :, None].repeat(1, 1, shape[2], 1)
-        for symbol, column in enumerate(self._columns.tolist()):
-            observations[..., column] = torch.from_numpy(self._legs[:, symbol].astype(np.float32))
+        observations = torch.from_numpy(np.where(decided[..., None], rows, np.float32(0.0)))
         return PathBatch(sessions, observations, steps, decided)
 
     def log_probabilities(self, observations: Tensor, positions: Tensor) -> Tensor:
         """Return log pi' ``(n, n_actions)`` of ``(n, n_inputs)`` observations at ``(n,)`` positions."""
-        logits = self.network.policy(self.network.trunk_inputs(observations))
+        there = observations.clone()
+        there[:, self._columns] = self._joint[positions]
+        logits = self.network.policy(self.network.trunk_inputs(there))
+        return tilted_log_probabilities(logits, self._tilting(positions))
+
+    def log_probabilities_everywhere(self, observations: Tensor) -> Tensor:
+        """Return log pi' ``(n * n_positions, n_actions)``, observation by observation, at every position."""
+        logits = self.network.policy_at(observations, self._joint).flatten(0, 1)
+        positions = torch.arange(len(self._joint)).repeat(len(observations))
+        return tilted_log_probabilities(logits, self._tilting(positions))
+
+    def _tilting(self, positions: Tensor) -> Tilting:
         offsets = -self.multipliers.trade * self._orders
         offsets[:, self._hold] += self.multipliers.hold
-        stays = self._orders == 0
-        return tilted_log_probabilities(logits, Tilting(offsets[positions], stays[positions], self._form))
+        return Tilting(offsets[positions], (self._orders == 0)[positions], self._form)
 
     def valued(self, batch: PathBatch, chances: Tensor) -> Valued:
-        """Return what ``(n, n_actions)`` probabilities, at every position, are worth in some sessions."""
+        """Return what ``(n, n_positions, n_actions)`` probabilities are worth in some sessions."""
         steps = batch.steps
         probabilities = chances.detach().numpy().reshape(steps.rewards.shape)
         held = np.zeros_like(steps.rewards)
@@ -281,9 +289,7 @@ class AllActionsTrainer:
         )
 
     def _chances(self, batch: PathBatch) -> Tensor:
-        shape = batch.steps.rewards.shape[:3]
-        positions = torch.arange(shape[2]).expand(shape).reshape(-1)
-        return self.log_probabilities(batch.observations.flatten(0, 2), positions).exp()
+        return self.log_probabilities_everywhere(batch.observations.flatten(0, 1)).exp()
 
     def _parts(self, sessions: NDArray[np.int64]) -> Iterator[PathBatch]:
         size = max(1, PART_DECISIONS // self.market.full_session_decisions)
@@ -347,7 +353,7 @@ class AllActionsTrainer:
         positions = torch.multinomial(occupancy, 1, generator=self._order)[:, 0]
         decided, rows = torch.from_numpy(batch.decided), torch.arange(len(positions))
         chances = torch.from_numpy(found.probabilities[batch.decided])
-        return batch.observations[decided][rows, positions], positions, chances[rows, positions]
+        return batch.observations[decided], positions, chances[rows, positions]
 
     def _report(
         self, total: Expected, n_decisions: int, scores: NDArray[np.float32], update: UpdateReport

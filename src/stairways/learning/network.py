@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stairways.policies.program import Weights, check_weights
 from stairways.policies.spec import GATE_WIDTHS, PolicySpec
-from stairways.trading.observation import N_REGIME_FEATURES
+from stairways.trading.observation import N_REGIME_FEATURES, position_columns
 
 HIDDEN_GAIN = math.sqrt(2.0)
 ACTION_GAIN = 0.01
@@ -118,6 +118,30 @@ class PolicyNetwork(nn.Module):
         """Return logits ``(n, n_actions)`` and values ``(n,)`` of a feed-forward policy."""
         inputs = self.trunk_inputs(observations)
         return self.policy(inputs), self.value(inputs).squeeze(-1)
+
+    def policy_at(self, observations: Tensor, legs: Tensor) -> Tensor:
+        """Return a feed-forward policy's logits at every joint position, ``(n, n_positions, n_actions)``.
+
+        A position enters the first layer as a sum, so what the rest of the observation adds to it is taken
+        once and not once per position.
+
+        Args:
+            observations: ``(n, n_inputs)``, at whatever positions.
+            legs: ``(n_positions, n_symbols)`` float32, each joint position.
+        """
+        columns = torch.from_numpy(position_columns(legs.shape[1]))
+        invested = observations.clone()
+        invested[:, columns] = 1.0
+        inputs = self.trunk_inputs(invested)
+        first, *layers = self.policy.children()
+        weight, bias = first.get_parameter("weight"), first.get_parameter("bias")
+        others = torch.ones(inputs.shape[1])
+        others[columns] = 0.0
+        market = nn.functional.linear(inputs * others, weight, bias)
+        out = market[:, None] + (inputs[:, None, columns] * legs) @ weight[:, columns].t()
+        for layer in layers:
+            out = layer(torch.tanh(out))
+        return out
 
     def unroll(
         self, observations: Tensor, starts: NDArray[np.bool_], states: States
