@@ -223,8 +223,8 @@ def gold_table(found: list[tuple[Job, dict[str, Any]]]) -> list[str]:
 
 TITLES = {
     "gold": "Gold on the sample market",
-    "sample": "The main job on the sample market, ten seeds",
-    "noise": "Noise: four markets without a signal, all eight cycles (docs/evidence.md has a hundred, smaller)",
+    "sample": "The main job on the sample market",
+    "noise": "Noise: markets without a signal, every cycle run (docs/evidence.md has more of them, smaller)",
     "ppo": "PPO in the plan's cycles on the sample market",
     "second": "A second sample market (seed 2), gold of the first",
     "plan": "The plan's controller as written",
@@ -268,7 +268,7 @@ def write_page() -> None:
 
 
 def summarise(tunes: list[tuple[Job, dict[str, Any]]]) -> str:
-    """Return the counts that the bars of the issue ask for."""
+    """Return what the runs of an experiment say together."""
     summaries = [summary for _, summary in tunes]
     band = sum(
         verdict(s, "hold_rate")["passed"] and verdict(s, "trades_per_session")["passed"] for s in summaries
