@@ -25,6 +25,7 @@ BELOW = {
     "evaluation": {"errors", "market", "trading", "control", "envs", "policies"},
     "registry": {"errors", "evaluation"},
     "config": {"errors", "market", "trading", "control", "envs", "policies", "learning", "evaluation"},
+    "live": {"errors", "config", "market", "trading", "control", "policies", "evaluation", "registry"},
     "reporting": {"errors", "config", "market", "trading", "control", "evaluation", "registry"},
     "tuning": {
         "errors", "config", "market", "trading", "control", "envs", "policies", "learning", "evaluation",

@@ -70,8 +70,7 @@ def test_what_it_hands_out_is_not_reused():
     np.testing.assert_array_equal(first, kept)
     for now, then in zip((second, rewards, done), copies, strict=True):
         np.testing.assert_array_equal(now, then)
-    infos[0]["note"] = 1
-    assert infos[1] == {}
+    assert infos == [{}] * 4
 
 
 def test_the_length_of_a_staggered_first_episode_is_what_was_walked():
@@ -143,3 +142,19 @@ def test_sb3_s_wrappers_and_evaluation_take_it():
     rewards, lengths = evaluate_policy(model, env, n_eval_episodes=4, return_episode_rewards=True, warn=True)
     assert len(rewards) == 4
     assert set(lengths) <= {12, 6}
+
+
+def test_the_info_that_accounts_share_refuses_to_be_written_to():
+    from stairways.envs.vec_env import NO_INFO
+
+    for write in (
+        lambda: NO_INFO.update(a=1),
+        lambda: NO_INFO.setdefault("a", 1),
+        lambda: NO_INFO.__setitem__("a", 1),
+        lambda: NO_INFO.pop("a"),
+    ):
+        with pytest.raises(ConfigError, match="empty and shared"):
+            write()
+    assert NO_INFO == {}
+    assert NO_INFO.copy() == {}
+    assert isinstance(NO_INFO, dict)

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from markets import trading_rules
 from stairways.trading.account import Account, Fill
 from stairways.trading.actions import leg_table
-from stairways.trading.kernel import CASH, FILL_WIDTH, NAV, QUANTITY, flatten, mark, trade
+from stairways.trading.kernel import (
+    CASH,
+    FILL_WIDTH,
+    NAV,
+    QUANTITY,
+    Quotes,
+    flat_accounts,
+    flatten,
+    mark,
+    trade,
+)
 from stairways.trading.rules import TradingRules
 
 
@@ -18,23 +28,22 @@ class _Compiled:
 
     def __init__(self, rules: TradingRules, n_symbols: int) -> None:
         self.rules = rules.numbers()
-        self.book = np.full(2, rules.initial_nav_usd)
-        self.shares = np.zeros(n_symbols)
-        self.units = np.zeros(n_symbols, np.int8)
+        self.held = flat_accounts(1, n_symbols, rules.initial_nav_usd)
         self.fills = np.zeros((n_symbols, FILL_WIDTH))
         self.legs = leg_table(n_symbols)
+        self.quotes = Quotes(*(np.ones((1, 2, n_symbols)) for _ in range(3)))
 
     def trade(self, action, closes, opens, volumes) -> list[list[float]]:
-        legs = self.legs[action]
-        count = trade(
-            self.rules, legs, closes, opens, volumes, self.book, self.shares, self.units, self.fills
-        )
-        return self._rows(count)
+        self.quotes.close[0, 0], self.quotes.open[0, 1], self.quotes.volume[0, 1] = closes, opens, volumes
+        return self._rows(trade(self.rules, self.legs, action, self.quotes, 0, 0, self.held, 0, self.fills))
 
     def flatten(self, closes, volumes) -> list[list[float]]:
-        return self._rows(
-            flatten(self.rules, closes, volumes, self.book, self.shares, self.units, self.fills)
-        )
+        self.quotes.close[0, 1], self.quotes.volume[0, 1] = closes, volumes
+        return self._rows(flatten(self.rules, self.quotes, 0, 1, self.held, 0, self.fills))
+
+    def mark(self, closes) -> float:
+        self.quotes.close[0, 1] = closes
+        return mark(self.quotes, 0, 1, self.held, 0)
 
     def _rows(self, count: int) -> list[list[float]]:
         rows = self.fills[self.fills[:, QUANTITY] != 0.0].tolist()
@@ -77,11 +86,11 @@ def test_the_two_forms_are_one(rules, seed, n_symbols, wildness, price):
         closes = opens * np.exp(rng.normal(0, wildness, n_symbols))
         if step % 17 == 16:
             assert _rows(plain.flatten(closes, volumes)) == compiled.flatten(closes, volumes)
-        assert mark(closes, compiled.book, compiled.shares) == plain.nav_usd(closes)
-        assert compiled.book[CASH] == plain.cash_usd
-        assert compiled.book[NAV] == plain.nav_usd(closes)
-        assert compiled.shares.tolist() == plain.shares
-        assert compiled.units.tolist() == plain.units
+        assert compiled.mark(closes) == plain.nav_usd(closes)
+        assert compiled.held.book[0, CASH] == plain.cash_usd
+        assert compiled.held.book[0, NAV] == plain.nav_usd(closes)
+        assert compiled.held.shares[0].tolist() == plain.shares
+        assert compiled.held.units[0].tolist() == plain.units
 
 
 @settings(deadline=None, max_examples=60)

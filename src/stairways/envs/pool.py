@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stairways.envs.reward import TERMS, RewardConfig, RewardNumbers, reward_terms
 from stairways.errors import ConfigError
 from stairways.trading.actions import hold_action, leg_table, order_table
-from stairways.trading.kernel import CASH, FILL_WIDTH, NAV, PRICE, QUANTITY, flatten, mark, trade
+from stairways.trading.kernel import CASH, FILL_WIDTH, NAV, flatten, mark, trade, traded_usd
 from stairways.trading.observation import ObservedMarket, position_columns
 from stairways.trading.rules import RuleNumbers, TradingRules
 
@@ -88,7 +88,7 @@ class StepOutput(NamedTuple):
     term_sums: NDArray[np.float64]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def draw_session(stream: NDArray[np.uint64], account: int, n_sessions: int) -> int:
     """Draw a session index from an account's stream (SplitMix64)."""
     stream[account] += np.uint64(0x9E3779B97F4A7C15)
@@ -99,7 +99,7 @@ def draw_session(stream: NDArray[np.uint64], account: int, n_sessions: int) -> i
     return int(float(z >> np.uint64(11)) * (1.0 / 9007199254740992.0) * n_sessions)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def first_unknown_action(actions: NDArray[np.int64], n_actions: int) -> int:
     """Return the first account whose action is not in 0..n_actions - 1, or -1."""
     for account in range(len(actions)):
@@ -108,7 +108,7 @@ def first_unknown_action(actions: NDArray[np.int64], n_actions: int) -> int:
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _start_session(state: PoolState, account: int, session: int, bar: int, initial_nav: float) -> None:
     state.session[account] = session
     state.bar[account] = bar
@@ -120,18 +120,18 @@ def _start_session(state: PoolState, account: int, session: int, bar: int, initi
     state.running[account] = 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always", error_model="numpy")
 def _write_observation(
     tape: Tape, state: PoolState, account: int, columns: NDArray[np.int64], out: NDArray[np.float32]
 ) -> None:
-    row = tape.rows[state.session[account], state.bar[account]]
-    for j in range(len(row)):
-        out[j] = row[j]
+    s, b = state.session[account], state.bar[account]
+    for j in range(out.shape[1]):
+        out[account, j] = tape.rows[s, b, j]
     for symbol in range(len(columns)):
-        out[columns[symbol]] = state.units[account, symbol]
+        out[account, columns[symbol]] = state.units[account, symbol]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def step_pool(
     tape: Tape,
     rules: RuleNumbers,
@@ -148,37 +148,21 @@ def step_pool(
     n_symbols = legs.shape[1]
     hold = (len(legs) - 1) // 2
     fills = np.zeros((n_symbols, FILL_WIDTH))
-    terms = np.zeros(8)
+    terms, sums = np.zeros(8), np.zeros(8)
     for account in range(len(actions)):
         s, b = state.session[account], state.bar[account]
-        book, shares, units = state.book[account], state.shares[account], state.units[account]
         action = actions[account]
-        nav_before = book[NAV]
-        orders = trade(
-            rules,
-            legs[action],
-            tape.close[s, b],
-            tape.open[s, b + 1],
-            tape.volume[s, b + 1],
-            book,
-            shares,
-            units,
-            fills,
-        )
-        notional = 0.0
-        for symbol in range(n_symbols):
-            if fills[symbol, QUANTITY] != 0.0:
-                notional += abs(fills[symbol, QUANTITY]) * fills[symbol, PRICE]
+        nav_before = state.book[account, NAV]
+        orders = trade(rules, legs, action, tape, s, b, state, account, fills)
+        notional = traded_usd(fills) if orders else 0.0
         last = b + 2 == tape.n_bars[s]
         if last:
-            orders += flatten(rules, tape.close[s, b + 1], tape.volume[s, b + 1], book, shares, units, fills)
-            for symbol in range(n_symbols):
-                if fills[symbol, QUANTITY] != 0.0:
-                    notional += abs(fills[symbol, QUANTITY]) * fills[symbol, PRICE]
-        nav_after = mark(tape.close[s, b + 1], book, shares)
+            orders += flatten(rules, tape, s, b + 1, state, account, fills)
+            notional += traded_usd(fills)
+        nav_after = mark(tape, s, b + 1, state, account)
         gross = 0.0
         for symbol in range(n_symbols):
-            gross += abs(shares[symbol]) * tape.close[s, b + 1, symbol]
+            gross += abs(state.shares[account, symbol]) * tape.close[s, b + 1, symbol]
         previous = state.previous[account]
         reward = reward_terms(
             weights,
@@ -192,33 +176,35 @@ def step_pool(
             hold_bonus_bps,
             terms,
         )
-        for term in range(len(terms)):
-            out.term_sums[term] += abs(terms[term])
+        for term in range(8):
+            sums[term] += abs(terms[term])
         out.rewards[account] = reward
         out.held[account] = action == hold
         out.orders[account] = orders
         out.nav[account] = nav_after
-        running = state.running[account]
-        running[EPISODE_REWARD] += reward
-        running[EPISODE_TRADES] += orders
-        running[EPISODE_HOLDS] += 1.0 if action == hold else 0.0
+        state.running[account, EPISODE_REWARD] += reward
+        state.running[account, EPISODE_TRADES] += orders
+        state.running[account, EPISODE_HOLDS] += 1.0 if action == hold else 0.0
         out.done[account] = last
         out.ended[account] = s if last else -1
         if last:
-            running[EPISODE_RETURN] = nav_after / initial_nav - 1.0
-            out.episodes[account] = running
+            state.running[account, EPISODE_RETURN] = nav_after / initial_nav - 1.0
+            out.episodes[account] = state.running[account]
             following = draw_session(state.stream, account, len(tape.n_bars))
             _start_session(state, account, following, 0, initial_nav)
         else:
             state.bar[account] = b + 1
             state.previous[account] = action
-        _write_observation(tape, state, account, columns, out.observations[account])
+    for term in range(8):
+        out.term_sums[term] += sums[term]
+    # behind the accounts, so that their rows are fetched beside each other
+    _observe_all(tape, state, columns, out.observations)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _observe_all(tape: Tape, state: PoolState, columns: NDArray[np.int64], out: NDArray[np.float32]) -> None:
     for account in range(len(state.session)):
-        _write_observation(tape, state, account, columns, out[account])
+        _write_observation(tape, state, account, columns, out)
 
 
 class SessionPool:
@@ -252,6 +238,8 @@ class SessionPool:
         self.n_envs = n_envs
         self.hold_bonus_bps = 0.0
         self.cost_scale = 1.0
+        full_year = 252.0 * market.full_session_decisions
+        self._weights = reward.numbers(1e4 * rules.risk_free_per_year_ratio / full_year, rules.max_gross)
         self._tape = tape_of(market)
         self.order_counts = order_table(market.n_symbols, rules.long_only)
         self._legs = leg_table(market.n_symbols)
@@ -261,6 +249,16 @@ class SessionPool:
         self.state.stream[:] = seed.generate_state(n_envs, np.uint64)
         self._staggered = staggered
         self.reset()
+
+    @property
+    def cost_scale(self) -> float:
+        """What every cost is multiplied by; 1 unless it was set."""
+        return self._cost_scale
+
+    @cost_scale.setter
+    def cost_scale(self, scale: float) -> None:
+        self._cost_scale = scale
+        self._rules = self.rules.numbers(scale)
 
     @property
     def hold_action(self) -> int:
@@ -302,11 +300,10 @@ class SessionPool:
             ConfigError: If there is not one known action for each account.
         """
         self._check_actions(actions)
-        full_year = 252.0 * self.market.full_session_decisions
         step_pool(
             self._tape,
-            self.rules.numbers(self.cost_scale),
-            self.reward.numbers(1e4 * self.rules.risk_free_per_year_ratio / full_year, self.rules.max_gross),
+            self._rules,
+            self._weights,
             self._legs,
             self._columns,
             self.rules.initial_nav_usd,

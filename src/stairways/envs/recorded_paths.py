@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from stairways.envs.pool import Tape, tape_of
 from stairways.envs.reward import TERMS, RewardConfig, RewardNumbers, reward_terms
 from stairways.trading.actions import leg_table
-from stairways.trading.kernel import CASH, FILL_WIDTH, NAV, PRICE, QUANTITY, flatten, mark, trade
+from stairways.trading.kernel import (
+    CASH,
+    FILL_WIDTH,
+    NAV,
+    Accounts,
+    flatten,
+    mark,
+    trade,
+    traded_usd,
+)
 from stairways.trading.observation import ObservedMarket
 from stairways.trading.rules import RuleNumbers, TradingRules
 
@@ -148,7 +157,7 @@ def _blank_steps(shape: tuple[int, int, int, int], n_decisions: NDArray[np.int64
     )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _take_steps(
     tape: Tape,
     sessions: NDArray[np.int64],
@@ -163,8 +172,8 @@ def _take_steps(
     n, n_symbols = legs.shape
     hold = (n - 1) // 2
     fills = np.zeros((n_symbols, FILL_WIDTH))
-    book, start_shares, shares = np.zeros(2), np.zeros(n_symbols), np.zeros(n_symbols)
-    units = np.zeros(n_symbols, np.int8)
+    start_shares = np.zeros(n_symbols)
+    held = Accounts(np.zeros((1, 2)), np.zeros((1, n_symbols)), np.zeros((1, n_symbols), np.int8))
     terms = np.zeros(8)
     for row in range(len(sessions)):
         s = sessions[row]
@@ -179,31 +188,19 @@ def _take_steps(
                     )
                     invested += start_shares[symbol] * price
                 for action in range(n):
-                    book[CASH], book[NAV] = initial_nav - invested, initial_nav
+                    held.book[0, CASH], held.book[0, NAV] = initial_nav - invested, initial_nav
                     for symbol in range(n_symbols):
-                        shares[symbol] = start_shares[symbol]
-                        units[symbol] = legs[position, symbol]
-                    orders = trade(
-                        rules,
-                        legs[action],
-                        tape.close[s, b],
-                        tape.open[s, b + 1],
-                        tape.volume[s, b + 1],
-                        book,
-                        shares,
-                        units,
-                        fills,
-                    )
-                    notional = _notional(fills)
+                        held.shares[0, symbol] = start_shares[symbol]
+                        held.units[0, symbol] = legs[position, symbol]
+                    orders = trade(rules, legs, action, tape, s, b, held, 0, fills)
+                    notional = traded_usd(fills)
                     if last:
-                        orders += flatten(
-                            rules, tape.close[s, b + 1], tape.volume[s, b + 1], book, shares, units, fills
-                        )
-                        notional += _notional(fills)
-                    nav_after = mark(tape.close[s, b + 1], book, shares)
+                        orders += flatten(rules, tape, s, b + 1, held, 0, fills)
+                        notional += traded_usd(fills)
+                    nav_after = mark(tape, s, b + 1, held, 0)
                     gross = 0.0
                     for symbol in range(n_symbols):
-                        gross += abs(shares[symbol]) * tape.close[s, b + 1, symbol]
+                        gross += abs(held.shares[0, symbol]) * tape.close[s, b + 1, symbol]
                     steps.rewards[row, b, position, action] = reward_terms(
                         reward,
                         initial_nav,
@@ -218,21 +215,12 @@ def _take_steps(
                     )
                     after = 0
                     for symbol in range(n_symbols):
-                        after = 3 * after + units[symbol] + 1
+                        after = 3 * after + held.units[0, symbol] + 1
                     steps.after[row, b, position, action] = after
                     steps.orders[row, b, position, action] = orders
                     if len(weights) > 0:
                         for term in range(len(sums)):
                             sums[term] += weights[row, b, position, action] * abs(terms[term])
-
-
-@njit(cache=True)
-def _notional(fills: NDArray[np.float64]) -> float:
-    total = 0.0
-    for symbol in range(len(fills)):
-        if fills[symbol, QUANTITY] != 0.0:
-            total += abs(fills[symbol, QUANTITY]) * fills[symbol, PRICE]
-    return total
 
 
 def path_values(steps: PathSteps, probabilities: NDArray[np.float32], gamma: float) -> PathValues:
@@ -254,7 +242,7 @@ def path_values(steps: PathSteps, probabilities: NDArray[np.float32], gamma: flo
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _evaluate(steps: PathSteps, probabilities: NDArray[np.float32], gamma: float, found: PathValues) -> None:
     n_sessions, _, n, _ = probabilities.shape
     action_values = np.zeros(n)

@@ -72,7 +72,7 @@ class RewardNumbers(NamedTuple):
     max_gross: float
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always", error_model="numpy")
 def reward_terms(
     weights: RewardNumbers,
     nav_before: float,

@@ -14,11 +14,28 @@ from stairways.envs.pool import EPISODE_REWARD, SessionPool
 from stairways.errors import ConfigError
 
 
+class NoInfo(dict[str, Any]):
+    """An empty info that every account without news shares; a dict that can't be written to.
+
+    A dict of its own for each account and step would take longer than the accounts' own step.
+    """
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise ConfigError(
+            "the info of an account whose session goes on is empty and shared", remedy="copy it, then write"
+        )
+
+    __setitem__ = __delitem__ = __ior__ = update = setdefault = pop = popitem = clear = _refuse
+
+
+NO_INFO = NoInfo()
+
+
 class PoolVecEnv(VecEnv):
     """A :class:`SessionPool` as a ``VecEnv``: observations float32, rewards float32 in bp.
 
     Finished sessions carry ``terminal_observation`` and ``episode`` in their info, as other vector
-    environments do; the other infos are empty.
+    environments do; the others share an empty one.
 
     Args:
         pool: The pool to step.
@@ -52,10 +69,11 @@ class PoolVecEnv(VecEnv):
         """Step the pool with the noted actions."""
         out = self.pool.step(self._actions)
         self._lengths += 1
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for account in np.flatnonzero(out.done):
-            infos[account] = self._ending(int(account))
-        self._lengths[out.done] = 0
+        infos: list[dict[str, Any]] = [NO_INFO] * self.num_envs
+        if out.done.any():
+            for account in np.flatnonzero(out.done):
+                infos[account] = self._ending(int(account))
+            self._lengths[out.done] = 0
         return out.observations.copy(), out.rewards.astype(np.float32), out.done.copy(), infos
 
     def _ending(self, account: int) -> dict[str, Any]:

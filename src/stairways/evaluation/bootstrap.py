@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from stairways.errors import ConfigError, InputError
 from stairways.trading.ledger import SessionLedger
@@ -294,6 +293,8 @@ class Resampled:
         claims too often. Student's t with n - 1 degrees needs no resamples and is the least to allow for.
         """
         low, high = self.bootstrap_t(confidence)
+        from scipy.special import stdtrit  # a live process has no use for it
+
         reach = float(stdtrit(self.n - 1, (1.0 + confidence) / 2.0)) * self.standard_error
         return min(low, self.mean - reach), max(high, self.mean + reach)
 

@@ -8,7 +8,6 @@ account's rules, and the tilt's multipliers are carried from session to session.
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 from stairways.control.actuators import TiltActuator, TiltGains, TiltNumbers
 from stairways.control.setpoints import SetPointNumbers, SetPoints
 from stairways.control.tilt import (
-    ANCHOR,
     HOLD,
     LONGEST_AT_BOUND,
     TILT_STATE,
@@ -28,16 +26,15 @@ from stairways.control.tilt import (
     UNTILTED,
     Multipliers,
     advance,
-    hold_multiplier,
     tilt_state,
 )
 from stairways.envs.pool import Tape, tape_of
 from stairways.errors import ArtifactError, ConfigError, MismatchError
-from stairways.policies.actor import forward, greedy, keyed_uniform, log_probabilities, sample, tilt
+from stairways.policies.actor import keyed_uniform
+from stairways.policies.decision import NO_TILT_FLOOR, NOT_FINITE, buffers_of, decide
 from stairways.policies.program import Program
 from stairways.trading.actions import leg_table, order_table
 from stairways.trading.kernel import (
-    CASH,
     COMMISSION,
     FILL_WIDTH,
     IMPACT,
@@ -45,6 +42,8 @@ from stairways.trading.kernel import (
     PRICE,
     QUANTITY,
     SPREAD,
+    Accounts,
+    flat_accounts,
     flatten,
     mark,
     trade,
@@ -52,8 +51,6 @@ from stairways.trading.kernel import (
 from stairways.trading.ledger import Mode, SessionLedger
 from stairways.trading.observation import ObservedMarket, position_columns
 from stairways.trading.rules import RuleNumbers, TradingRules
-
-_NO_TILT_FLOOR = -1e300
 
 
 class Script(NamedTuple):
@@ -150,7 +147,7 @@ class Replay:
         return self.multipliers[self.actions >= 0]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _book_round_trips(
     fills: NDArray[np.float64],
     shares: NDArray[np.float64],
@@ -168,7 +165,7 @@ def _book_round_trips(
             basis[symbol] = 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy", nogil=True)
 def _replay(
     tape: Tape,
     dates: NDArray[np.int64],
@@ -184,23 +181,18 @@ def _replay(
     legs: NDArray[np.int8],
     order_counts: NDArray[np.int8],
     columns: NDArray[np.int64],
-    book: NDArray[np.float64],
+    held: Accounts,
     loop: NDArray[np.float64],
     tracks: _Tracks,
 ) -> int:
     n_symbols = legs.shape[1]
     hold = (len(legs) - 1) // 2
-    shares = np.zeros(n_symbols)
     basis = np.zeros(n_symbols)
-    units = np.zeros(n_symbols, np.int8)
-    observation = np.empty(tape.rows.shape[2], np.float32)
-    recurrent = np.zeros(program.state_size, np.float32)
-    scratch = np.empty((3, program.widest), np.float32)
-    logits = np.empty(program.n_actions, np.float32)
-    scores = np.empty(program.n_actions, np.float64)
+    shares, units = held.shares[0], held.units[0]
+    buffers = buffers_of(program, tape.rows.shape[2])
     for s in range(len(tape.n_bars)):
-        recurrent[:] = 0.0
-        tracks.nav[s, 0] = book[NAV]
+        buffers.recurrent[:] = 0.0
+        tracks.nav[s, 0] = held.book[0, NAV]
         last = tape.n_bars[s] - 1
         for b in range(last):
             position = 0
@@ -210,51 +202,37 @@ def _replay(
             if scripted:
                 action = int(script.actions[s, b, position])
             else:
-                observation[:] = tape.rows[s, b]
+                buffers.observation[:] = tape.rows[s, b]
                 for symbol in range(n_symbols):
-                    observation[columns[symbol]] = units[symbol]
-                forward(program, observation, recurrent, scratch, logits)
-                if not math.isfinite(log_probabilities(logits, tilt_numbers.floor, scores)):
+                    buffers.observation[columns[symbol]] = units[symbol]
+                action, strength = decide(
+                    program,
+                    tilt_numbers,
+                    points,
+                    controlled,
+                    take_best,
+                    order_counts[position],
+                    tape.score[s, b],
+                    keyed_uniform(run_key, dates[s], b),
+                    loop,
+                    buffers,
+                )
+                if action == NOT_FINITE:
                     return s
-                if controlled:
-                    strength = hold_multiplier(loop, tilt_numbers, points, tape.score[s, b])
-                    tilt(
-                        scores,
-                        order_counts[position],
-                        hold,
-                        strength,
-                        loop[TRADE],
-                        tilt_numbers.coupling,
-                        loop[ANCHOR],
-                    )
-                uniform = keyed_uniform(run_key, dates[s], b)
-                action = greedy(scores) if take_best else sample(scores, uniform)
             tracks.actions[s, b] = action
             tracks.multipliers[s, b, 0] = strength
             tracks.multipliers[s, b, 1] = loop[TRADE]
             fills = tracks.fills[s, b + 1]
-            orders = trade(
-                rules,
-                legs[action],
-                tape.close[s, b],
-                tape.open[s, b + 1],
-                tape.volume[s, b + 1],
-                book,
-                shares,
-                units,
-                fills,
-            )
+            orders = trade(rules, legs, action, tape, s, b, held, 0, fills)
             _book_round_trips(fills, shares, basis, tracks.round_trips[s])
             if b + 1 == last:
                 forced = tracks.forced[s]
-                orders += flatten(
-                    rules, tape.close[s, last], tape.volume[s, last], book, shares, units, forced
-                )
+                orders += flatten(rules, tape, s, last, held, 0, forced)
                 _book_round_trips(forced, shares, basis, tracks.round_trips[s])
-            tracks.nav[s, b + 1] = mark(tape.close[s, b + 1], book, shares)
+            tracks.nav[s, b + 1] = mark(tape, s, b + 1, held, 0)
             if controlled:
-                held = 1.0 if action == hold else 0.0
-                advance(loop, tilt_numbers, points, tape.score[s, b], held, float(orders))
+                at_rest = 1.0 if action == hold else 0.0
+                advance(loop, tilt_numbers, points, tape.score[s, b], at_rest, float(orders))
     return -1
 
 
@@ -288,9 +266,7 @@ def replay(
     scripted = isinstance(policy, Script)
     tracks = _blank_tracks(market)
     state = tilt_state(loop.start, loop.anchor or 0.0) if loop else np.zeros(TILT_STATE)
-    book = np.zeros(2)
-    book[CASH] = book[NAV] = rules.initial_nav_usd
-    tilt_numbers, points = _loop_numbers(loop, market.full_session_decisions)
+    tilt_numbers, points = loop_numbers(loop, market.full_session_decisions)
     failed = _replay(
         tape_of(market),
         market.dates.astype("datetime64[D]").astype(np.int64),
@@ -306,7 +282,7 @@ def replay(
         leg_table(n_symbols),
         order_table(n_symbols, rules.long_only),
         position_columns(n_symbols),
-        book,
+        flat_accounts(1, market.n_symbols, rules.initial_nav_usd),
         state,
         tracks,
     )
@@ -360,11 +336,12 @@ def _check_solvent(market: ObservedMarket, nav_usd: NDArray[np.float64]) -> None
         )
 
 
-def _loop_numbers(loop: TiltLoop | None, full_session_decisions: int) -> tuple[TiltNumbers, SetPointNumbers]:
+def loop_numbers(loop: TiltLoop | None, full_session_decisions: int) -> tuple[TiltNumbers, SetPointNumbers]:
+    """Return a loop's gains, bounds and set points for compiled code; without one, such as do nothing."""
     if loop is None:
         untilted = TiltActuator().numbers(TiltGains(), full_session_decisions)
         return (
-            untilted._replace(floor=_NO_TILT_FLOOR),
+            untilted._replace(floor=NO_TILT_FLOOR),
             SetPoints().numbers(full_session_decisions),
         )
     numbers = loop.actuator.numbers(loop.gains, full_session_decisions)

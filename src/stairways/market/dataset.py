@@ -20,9 +20,11 @@ from stairways.market.sessions import Sessions
 from stairways.market.splits import SplitTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from stairways.market.quality import QualityReport
+
+    Check = Callable[[Sessions], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +63,27 @@ def open_bars(
     regime: RegimeConfig,
     strict: bool = False,
     split_table: Path | None = None,
+    threads: int = 1,
+    check: Check = lambda _: None,
 ) -> Dataset:
-    """Load bars from a folder and compute their features."""
+    """Load bars from a folder, ``check`` their sessions, and compute their features."""
     splits = SplitTable.from_csv(split_table) if split_table is not None else None
     loaded = load_bars(folder, symbols, interval_minutes, strict=strict, splits=splits)
-    raw = compute_features(loaded.sessions, regime)
+    check(loaded.sessions)
+    raw = compute_features(loaded.sessions, regime, threads=threads)
     return Dataset(loaded.sessions, raw, loaded.quality, None)
 
 
-def open_sample(name: str, symbols: Sequence[str], interval_minutes: int, *, regime: RegimeConfig) -> Dataset:
-    """Generate a sample market and compute its features."""
+def open_sample(
+    name: str,
+    symbols: Sequence[str],
+    interval_minutes: int,
+    *,
+    regime: RegimeConfig,
+    threads: int = 1,
+    check: Check = lambda _: None,
+) -> Dataset:
+    """Generate a sample market, ``check`` its sessions, and compute its features."""
     market = sample_market(name, symbols=symbols, interval_minutes=interval_minutes)
-    return Dataset(market.sessions, compute_features(market.sessions, regime), None, market)
+    check(market.sessions)
+    return Dataset(market.sessions, compute_features(market.sessions, regime, threads=threads), None, market)

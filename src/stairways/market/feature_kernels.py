@@ -1,7 +1,7 @@
-"""Compiled base features: one function a feature, one column of the output each.
+"""Compiled base features, one bar of one symbol at a time; a history and a stream of bars share them.
 
-Every value at bar t is made of bars up to t. ``out`` is one symbol's ``(n, 12)`` float64 block of a
-session (or ``(n_sessions, max_bars, 12)`` of a history), and each function fills its own column.
+Every value at bar t is made of bars up to t. ``out`` is one symbol's ``(n_bars, 12)`` float64 block of a
+session. What looks back beyond the session's start stands in ``carried``, ``(CARRIED,)`` float64.
 ``error_model="numpy"`` leaves out Python's checks for a zero divisor; each divisor is checked here
 where it can be zero.
 """
@@ -39,142 +39,135 @@ EMA_SLOW_BARS = 26
 BOLLINGER_BARS = 20
 MOMENTUM_BARS = 10
 PROFILE_SESSIONS = 20
+FAST_AVERAGE, SLOW_AVERAGE, GAIN, LOSS, BEFORE, CHANGES = range(6)
+CARRIED = 6
+NOTIONAL, SHARES = 0, 1
 # Mean gain and loss decay for ever after the last move; below this share of the price there is none.
 NO_MOVE_RATIO = 1e-12
 
 
-@njit(cache=True, error_model="numpy")
-def fill_return(
-    close: NDArray[np.float64], first_open: float, bars: int, out: NDArray[np.float64], column: int
-) -> None:
-    """Write the return over ``bars`` bars, cut at the session's first open."""
-    for t in range(close.shape[0]):
-        base = first_open if t < bars else close[t - bars]
-        out[t, column] = close[t] / base - 1.0
+@njit(cache=True, error_model="numpy", inline="always")
+def return_since(close: NDArray[np.float64], first_open: float, t: int, bars: int) -> float:
+    """Return the return over ``bars`` bars, cut at the session's first open."""
+    base = first_open if t < bars else close[t - bars]
+    value: float = close[t] / base - 1.0
+    return value
 
 
-@njit(cache=True, error_model="numpy")
-def fill_realised_volatility(n: int, out: NDArray[np.float64]) -> None:
-    """Write the root mean square of the last min(20, t + 1) 1-bar returns."""
-    for t in range(n):
-        first = max(0, t - VOLATILITY_BARS + 1)
-        squares = 0.0
-        for i in range(first, t + 1):
-            squares += out[i, RETURN_1] * out[i, RETURN_1]
-        out[t, REALISED_VOLATILITY] = math.sqrt(squares / (t + 1 - first))
+@njit(cache=True, error_model="numpy", inline="always")
+def realised_volatility(t: int, out: NDArray[np.float64]) -> float:
+    """Return the root mean square of the last min(20, t + 1) 1-bar returns."""
+    first = max(0, t - VOLATILITY_BARS + 1)
+    squares = 0.0
+    for i in range(first, t + 1):
+        squares += out[i, RETURN_1] * out[i, RETURN_1]
+    return math.sqrt(squares / (t + 1 - first))
 
 
-@njit(cache=True, error_model="numpy")
-def fill_bollinger(close: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """Write (close - mean) / (2 standard deviations) over the last min(20, t + 1) closes.
+@njit(cache=True, error_model="numpy", inline="always")
+def bollinger(close: NDArray[np.float64], t: int) -> float:
+    """Return (close - mean) / (2 standard deviations) over the last min(20, t + 1) closes.
 
     Prices are taken relative to the present close, so that equal prices give a deviation of exactly 0.
     """
-    for t in range(close.shape[0]):
-        first = max(0, t - BOLLINGER_BARS + 1)
-        count = t + 1 - first
-        total = 0.0
-        for i in range(first, t + 1):
-            total += close[i] - close[t]
-        mean = total / count
-        squares = 0.0
-        for i in range(first, t + 1):
-            squares += (close[i] - close[t] - mean) ** 2
-        out[t, BOLLINGER] = -mean / (2.0 * math.sqrt(squares / count)) if squares > 0.0 else 0.0
+    first = max(0, t - BOLLINGER_BARS + 1)
+    count = t + 1 - first
+    total = 0.0
+    for i in range(first, t + 1):
+        total += close[i] - close[t]
+    mean = total / count
+    squares = 0.0
+    for i in range(first, t + 1):
+        squares += (close[i] - close[t] - mean) ** 2
+    return -mean / (2.0 * math.sqrt(squares / count)) if squares > 0.0 else 0.0
 
 
-@njit(cache=True, error_model="numpy")
-def fill_momentum(close: NDArray[np.float64], first_open: float, out: NDArray[np.float64]) -> None:
-    """Write the 10-bar return in units of what the realised volatility makes of 10 bars."""
-    for t in range(close.shape[0]):
-        base = first_open if t < MOMENTUM_BARS else close[t - MOMENTUM_BARS]
-        volatility = out[t, REALISED_VOLATILITY]
-        scaled = volatility * math.sqrt(MOMENTUM_BARS)
-        out[t, MOMENTUM] = (close[t] / base - 1.0) / scaled if volatility > 0.0 else 0.0
-
-
-@njit(cache=True, error_model="numpy")
-def fill_vwap(
-    close: NDArray[np.float64], volume: NDArray[np.float64], first_open: float, out: NDArray[np.float64]
+@njit(cache=True, error_model="numpy", inline="always")
+def fill_session_bar(
+    t: int,
+    n_bars: int,
+    first_open: float,
+    close: NDArray[np.float64],
+    volume: NDArray[np.float64],
+    traded: NDArray[np.float64],
+    out: NDArray[np.float64],
 ) -> None:
-    """Write close / session VWAP - 1, the VWAP made of the bars' closes and volumes so far.
+    """Write the features of bar t that look no further back than the session's start.
 
-    Prices are taken relative to the session's first open, so that equal prices give exactly 0.
+    Prices of the VWAP are taken relative to the session's first open, so that equal prices give exactly 0.
+
+    Args:
+        t: The bar, after those before it.
+        n_bars: Bars of the session by the calendar.
+        first_open: The session's first open.
+        close: ``(n,)`` closes up to t at least; likewise volume.
+        volume: Shares.
+        traded: ``(2,)`` notional above the first open and shares of the session so far; changed.
+        out: ``(n, 12)``; rows before t are read.
     """
-    notional, shares = 0.0, 0.0
-    for t in range(close.shape[0]):
-        notional += (close[t] - first_open) * volume[t]
-        shares += volume[t]
-        out[t, VWAP] = close[t] / (first_open + notional / shares) - 1.0 if shares > 0.0 else 0.0
+    out[t, RETURN_1] = return_since(close, first_open, t, 1)
+    out[t, RETURN_5] = return_since(close, first_open, t, SHORT_RETURN_BARS)
+    out[t, RETURN_15] = return_since(close, first_open, t, LONG_RETURN_BARS)
+    volatility = realised_volatility(t, out)
+    out[t, REALISED_VOLATILITY] = volatility
+    out[t, BOLLINGER] = bollinger(close, t)
+    scaled = volatility * math.sqrt(MOMENTUM_BARS)
+    out[t, MOMENTUM] = return_since(close, first_open, t, MOMENTUM_BARS) / scaled if volatility > 0.0 else 0.0
+    traded[NOTIONAL] += (close[t] - first_open) * volume[t]
+    traded[SHARES] += volume[t]
+    priced = traded[SHARES] > 0.0
+    out[t, VWAP] = close[t] / (first_open + traded[NOTIONAL] / traded[SHARES]) - 1.0 if priced else 0.0
+    out[t, TIME] = t / (n_bars - 1) if n_bars > 1 else 0.0
 
 
 @njit(cache=True, error_model="numpy")
-def fill_time(n: int, out: NDArray[np.float64]) -> None:
-    """Write the bar's position in its session by the calendar, from 0 (first) to 1 (last)."""
-    for t in range(n):
-        out[t, TIME] = t / (n - 1) if n > 1 else 0.0
+def start_segment(carried: NDArray[np.float64], first_open: float, first_close: float) -> None:
+    """Set what is carried to a segment's start: averages at its first close, no change of price yet."""
+    carried[FAST_AVERAGE] = carried[SLOW_AVERAGE] = first_close
+    carried[GAIN] = carried[LOSS] = carried[CHANGES] = 0.0
+    carried[BEFORE] = first_open
 
 
-@njit(cache=True, error_model="numpy")
-def fill_session(
-    first_open: float, close: NDArray[np.float64], volume: NDArray[np.float64], out: NDArray[np.float64]
-) -> None:
-    """Write the features of one symbol that look no further back than the session's start."""
-    fill_return(close, first_open, 1, out, RETURN_1)
-    fill_return(close, first_open, SHORT_RETURN_BARS, out, RETURN_5)
-    fill_return(close, first_open, LONG_RETURN_BARS, out, RETURN_15)
-    fill_realised_volatility(close.shape[0], out)
-    fill_bollinger(close, out)
-    fill_momentum(close, first_open, out)
-    fill_vwap(close, volume, first_open, out)
-    fill_time(close.shape[0], out)
+@njit(cache=True, error_model="numpy", inline="always")
+def fill_carried_bar(t: int, close: float, carried: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """Write the features of a bar that run on over a session's start, and carry them on.
 
-
-@njit(cache=True, error_model="numpy")
-def fill_ema(
-    close: NDArray[np.float64],
-    n_bars: NDArray[np.int64],
-    segment: NDArray[np.int64],
-    bars: int,
-    out: NDArray[np.float64],
-    column: int,
-) -> None:
-    """Write close / EMA - 1 over a history; a segment's EMA starts at its first close."""
-    weight = 2.0 / (bars + 1.0)
-    average = 0.0
-    for i in range(close.shape[0]):
-        if i == 0 or segment[i] != segment[i - 1]:
-            average = close[i, 0]
-        for t in range(n_bars[i]):
-            average += weight * (close[i, t] - average)
-            out[i, t, column] = close[i, t] / average - 1.0
-
-
-@njit(cache=True, error_model="numpy")
-def fill_rsi(
-    opens: NDArray[np.float64],
-    close: NDArray[np.float64],
-    n_bars: NDArray[np.int64],
-    segment: NDArray[np.int64],
-    out: NDArray[np.float64],
-) -> None:
-    """Write the relative strength index over a history, as a fraction (Wilder 1978).
-
-    The first change of a segment is its first bar's close less open; the mean gain and loss are plain
+    Exponential means start at the segment's first close. The relative strength index is a fraction (Wilder
+    1978): the first change of a segment is its first bar's close less open; the mean gain and loss are plain
     means of the first 14 changes, exponential with weight 1/14 from then on.
     """
-    gain, loss, before, changes = 0.0, 0.0, 0.0, 0
-    for i in range(close.shape[0]):
-        if i == 0 or segment[i] != segment[i - 1]:
-            gain, loss, before, changes = 0.0, 0.0, opens[i, 0], 0
-        for t in range(n_bars[i]):
-            change = close[i, t] - before
-            before = close[i, t]
-            changes = min(changes + 1, RSI_BARS)
-            gain += (max(change, 0.0) - gain) / changes
-            loss += (max(-change, 0.0) - loss) / changes
-            moved = gain + loss > NO_MOVE_RATIO * before
-            out[i, t, RSI] = gain / (gain + loss) if moved else 0.5
+    carried[FAST_AVERAGE] += 2.0 / (EMA_FAST_BARS + 1.0) * (close - carried[FAST_AVERAGE])
+    carried[SLOW_AVERAGE] += 2.0 / (EMA_SLOW_BARS + 1.0) * (close - carried[SLOW_AVERAGE])
+    out[t, EMA_FAST] = close / carried[FAST_AVERAGE] - 1.0
+    out[t, EMA_SLOW] = close / carried[SLOW_AVERAGE] - 1.0
+    change = close - carried[BEFORE]
+    carried[BEFORE] = close
+    carried[CHANGES] = min(carried[CHANGES] + 1.0, float(RSI_BARS))
+    carried[GAIN] += (max(change, 0.0) - carried[GAIN]) / carried[CHANGES]
+    carried[LOSS] += (max(-change, 0.0) - carried[LOSS]) / carried[CHANGES]
+    either = carried[GAIN] + carried[LOSS]
+    out[t, RSI] = carried[GAIN] / either if either > NO_MOVE_RATIO * close else 0.5
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def sum_volume(volume: NDArray[np.float64], total: NDArray[np.float64], count: NDArray[np.float64]) -> None:
+    """Add a session's volume to the profile of its time of day; bars without volume are left out.
+
+    Args:
+        volume: ``(n_bars, n_symbols)``, at most as many bars as the profile has.
+        total: ``(max_bars, n_symbols)`` shares; changed.
+        count: ``(max_bars, n_symbols)`` bars with volume; changed.
+    """
+    for t in range(volume.shape[0]):
+        for s in range(volume.shape[1]):
+            total[t, s] += volume[t, s]
+            count[t, s] += 1.0 if volume[t, s] > 0.0 else 0.0
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def log_volume(volume: float, total: float, count: float) -> float:
+    """Return log(volume / mean volume of the same bar before); 0 where there was none, or is none."""
+    return math.log(volume * count / total) if volume > 0.0 and total > 0.0 else 0.0
 
 
 @njit(cache=True, error_model="numpy")
@@ -185,8 +178,6 @@ def fill_log_volume(
     out: NDArray[np.float64],
 ) -> None:
     """Write log(volume / mean volume of the same bar in the last 20 sessions of the segment).
-
-    Bars without volume are left out of the mean and get 0, as do bars without any earlier volume.
 
     Args:
         volume: ``(n_sessions, max_bars, n_symbols)`` float64, shares.
@@ -203,17 +194,13 @@ def fill_log_volume(
         total[:] = 0.0
         count[:] = 0.0
         for j in range(max(first, i - PROFILE_SESSIONS), i):
-            for t in range(min(n_bars[i], n_bars[j])):
-                for s in range(n_symbols):
-                    total[t, s] += volume[j, t, s]
-                    count[t, s] += 1.0 if volume[j, t, s] > 0.0 else 0.0
+            sum_volume(volume[j, : min(n_bars[i], n_bars[j])], total, count)
         for t in range(n_bars[i]):
             for s in range(n_symbols):
-                if volume[i, t, s] > 0.0 and total[t, s] > 0.0:
-                    out[i, t, s, LOG_VOLUME] = math.log(volume[i, t, s] * count[t, s] / total[t, s])
+                out[i, t, s, LOG_VOLUME] = log_volume(volume[i, t, s], total[t, s], count[t, s])
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def fill_features(
     opens: NDArray[np.float64],
     close: NDArray[np.float64],
@@ -222,16 +209,32 @@ def fill_features(
     segment: NDArray[np.int64],
     out: NDArray[np.float64],
 ) -> None:
-    """Write every base feature; ``out`` is ``(n_sessions, max_bars, n_symbols, 12)`` of zeros."""
+    """Write every base feature of some symbols; threads may fill different symbols beside each other.
+
+    Args:
+        opens: ``(n_sessions, max_bars, n_symbols)`` float64; the others likewise.
+        close: USD.
+        volume: Shares.
+        n_bars: ``(n_sessions,)`` int64.
+        segment: ``(n_sessions,)`` int64.
+        out: ``(n_sessions, max_bars, n_symbols, 12)`` of zeros.
+    """
     fill_log_volume(volume, n_bars, segment, out)
+    carried, traded = np.zeros(CARRIED), np.zeros(2)
+    # one symbol's session side by side: windows of 20 bars are read over and over
+    closes, volumes = np.empty(close.shape[1]), np.empty(close.shape[1])
+    rows = np.zeros((close.shape[1], N_FEATURES))
     for s in range(close.shape[2]):
-        history = out[:, :, s]
-        fill_rsi(opens[:, 0:1, s], close[:, :, s], n_bars, segment, history)
-        fill_ema(close[:, :, s], n_bars, segment, EMA_FAST_BARS, history, EMA_FAST)
-        fill_ema(close[:, :, s], n_bars, segment, EMA_SLOW_BARS, history, EMA_SLOW)
         for i in range(close.shape[0]):
-            n = n_bars[i]
-            fill_session(opens[i, 0, s], close[i, :n, s], volume[i, :n, s], out[i, :n, s])
+            if i == 0 or segment[i] != segment[i - 1]:
+                start_segment(carried, opens[i, 0, s], close[i, 0, s])
+            traded[:] = 0.0
+            closes[:], volumes[:] = close[i, :, s], volume[i, :, s]
+            rows[:, LOG_VOLUME] = out[i, :, s, LOG_VOLUME]
+            for t in range(n_bars[i]):
+                fill_session_bar(t, n_bars[i], opens[i, 0, s], closes, volumes, traded, rows)
+                fill_carried_bar(t, closes[t], carried, rows)
+            out[i, : n_bars[i], s] = rows[: n_bars[i]]
 
 
 @njit(cache=True, error_model="numpy")
@@ -257,6 +260,12 @@ def sum_deviations(
                 for f in range(N_FEATURES):
                     deviation = values[i, t, s, f] - centre[s, f]
                     sums[i, s, f] += deviation if power == 1 else deviation * deviation
+
+
+@njit(cache=True, error_model="numpy")
+def bounded(value: float, bound: float) -> float:
+    """Clip a value to +-bound."""
+    return min(max(value, -bound), bound)
 
 
 @njit(cache=True, error_model="numpy")
@@ -286,6 +295,6 @@ def fill_table(
             for s in range(n_symbols):
                 for f in range(N_FEATURES):
                     standard = (values[i, t, s, f] - mean[s, f]) / scale[s, f]
-                    table[i, t, s * N_FEATURES + f] = min(max(standard, -bound), bound)
+                    table[i, t, s * N_FEATURES + f] = bounded(standard, bound)
             for k in range(z.shape[2]):
-                table[i, t, n_symbols * N_FEATURES + k] = min(max(z[i, t, k], -bound), bound)
+                table[i, t, n_symbols * N_FEATURES + k] = bounded(z[i, t, k], bound)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -224,6 +225,7 @@ def compute_features(
     regime: RegimeConfig = DEFAULT_REGIME,
     *,
     regime_start: Mapping[str, Any] | None = None,
+    threads: int = 1,
 ) -> RawFeatures:
     """Return the base features and the regime at every bar.
 
@@ -231,6 +233,7 @@ def compute_features(
         sessions: The history, from the earliest session there is: the regime warms up on it.
         regime: How the regime score is made.
         regime_start: State of a regime detector to go on from; None starts from nothing.
+        threads: Symbols whose features are computed beside each other; the same numbers.
 
     Raises:
         BarsError: If a price is not positive and finite, or a volume is negative or not finite.
@@ -239,14 +242,22 @@ def compute_features(
     require_numbers(sessions, "volume", least="from 0")
     series = regime_history(sessions, regime, start=regime_start)
     values = np.zeros((*sessions.close.shape, N_FEATURES))
-    fill_features(
-        np.ascontiguousarray(sessions.open),
-        np.ascontiguousarray(sessions.close),
-        np.ascontiguousarray(sessions.volume),
-        np.ascontiguousarray(sessions.n_bars),
-        np.ascontiguousarray(sessions.segment),
-        values,
-    )
+
+    def fill(part: slice) -> None:
+        fill_features(
+            sessions.open[..., part],
+            sessions.close[..., part],
+            sessions.volume[..., part],
+            sessions.n_bars,
+            sessions.segment,
+            values[..., part, :],
+        )
+
+    if threads == 1:
+        fill(slice(None))
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, [slice(s, s + 1) for s in range(sessions.n_symbols)]))
     return RawFeatures(sessions.symbols, sessions.n_bars, values, series)
 
 

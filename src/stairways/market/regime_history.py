@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from stairways.errors import BarsError, MismatchError, RangeError
@@ -16,7 +17,7 @@ from stairways.market.regime import (
     RegimeDetector,
     between_sessions,
 )
-from stairways.market.regime_kernels import MOMENT_ROWS, N_INPUTS, SCORE, WINDOW_BARS, run_history
+from stairways.market.regime_kernels import MOMENT_ROWS, N_INPUTS, WINDOW_BARS, run_history
 from stairways.market.sessions import Sessions
 
 
@@ -110,7 +111,7 @@ def regime_history(
     moments = np.concatenate((led, np.zeros((n_sessions, MOMENT_ROWS, N_INPUTS))))
     boundary = np.zeros((n_sessions + 1, N_INPUTS + 1))
     boundary[0] = before["output"]
-    outputs = np.zeros((n_sessions, max_bars, N_INPUTS + 1))
+    z, score = np.zeros((n_sessions, max_bars, N_INPUTS)), np.zeros((n_sessions, max_bars))
     run_history(
         np.ascontiguousarray(sessions.open),
         np.ascontiguousarray(sessions.close),
@@ -120,15 +121,16 @@ def regime_history(
         config.warm_up_sessions - before["sessions_seen"],
         moments,
         boundary,
-        outputs,
+        z,
+        score,
     )
     inside = np.arange(max_bars) < sessions.n_bars[:, None]
     warm = np.arange(n_sessions)[:, None] + before["sessions_seen"] >= config.warm_up_sessions
     return RegimeSeries(
         config=config,
         n_symbols=sessions.n_symbols,
-        z=np.ascontiguousarray(outputs[..., :SCORE]),
-        score=np.ascontiguousarray(outputs[..., SCORE]),
+        z=z,
+        score=score,
         neutral=inside & ~warm,
         carried=inside & (np.arange(max_bars) < WINDOW_BARS - 1),
         sessions_seen=before["sessions_seen"],
@@ -146,16 +148,28 @@ def require_numbers(
         BarsError: With the first such symbol, date and bar.
     """
     values = getattr(sessions, name)
-    usable = np.isfinite(values) & ((values > 0.0) if least == "above 0" else (values >= 0.0))
-    inside = np.arange(sessions.close.shape[1]) < sessions.n_bars[:, None]
-    bad = np.argwhere(inside[..., None] & ~usable)
-    if len(bad):
-        session, bar, symbol = bad[0]
+    session, bar, symbol = _first_unusable(values, sessions.n_bars, least == "above 0")
+    if session >= 0:
         raise BarsError(
             f"{name} of bar {bar} is {values[session, bar, symbol]}, finite and {least} is needed",
             where=f"{sessions.symbols[symbol]} {sessions.dates[session]}",
             remedy="check the bars with `stairways bars check`",
         )
+
+
+@njit(cache=True)
+def _first_unusable(
+    values: NDArray[np.float64], n_bars: NDArray[np.int64], above_zero: bool
+) -> tuple[int, int, int]:
+    """Return session, bar and symbol of the first value that is no usable number; -1 where all are."""
+    for i in range(values.shape[0]):
+        for t in range(n_bars[i]):
+            for s in range(values.shape[2]):
+                value = values[i, t, s]
+                least = value > 0.0 if above_zero else value >= 0.0
+                if not (least and value < np.inf):
+                    return i, t, s
+    return -1, -1, -1
 
 
 def _require_match(state: Mapping[str, Any], config: RegimeConfig, n_symbols: int) -> None:

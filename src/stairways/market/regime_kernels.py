@@ -29,7 +29,7 @@ FLAT_RETURNS = 1e-12
 EPSILON = 1e-8
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def two_sum(a: float, b: float) -> tuple[float, float]:
     """Return a + b rounded and the rounding error (Knuth, TAOCP 2, 4.2.2, theorem B)."""
     total = a + b
@@ -37,7 +37,7 @@ def two_sum(a: float, b: float) -> tuple[float, float]:
     return total, (a - (total - part)) + (b - part)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def absorb(moments: NDArray[np.float64], values: NDArray[np.float64]) -> None:
     """Add one observation to moments in place (Welford 1962, with a compensated mean).
 
@@ -81,7 +81,7 @@ def merge(parts: NDArray[np.float64], merged: NDArray[np.float64]) -> None:
             merged[SQUARES, k] += parts[p, SQUARES, k] + delta * delta * (before * added / total)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def judge(
     window: NDArray[np.float64],
     session: NDArray[np.float64],
@@ -158,7 +158,7 @@ def window_covariance(
     return ((a + b) + (c + d)) / WINDOW_BARS
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", inline="always")
 def regime_inputs(
     levels: NDArray[np.float64],
     returns: NDArray[np.float64],
@@ -252,7 +252,8 @@ def run_history(
     neutral_sessions: int,
     session_moments: NDArray[np.float64],
     boundary: NDArray[np.float64],
-    outputs: NDArray[np.float64],
+    z: NDArray[np.float64],
+    score: NDArray[np.float64],
 ) -> None:
     """Run the detector over whole sessions.
 
@@ -268,7 +269,8 @@ def run_history(
         neutral_sessions: Sessions from the first on that are still warm-up; may be negative.
         session_moments: ``(n_kept + n_sessions, 4, 3)``, the earlier sessions' first; the rest is written.
         boundary: ``(n_sessions + 1, 4)`` last output before each session; all but the first is written.
-        outputs: ``(n_sessions, max_bars, 4)`` three z-scores and the score, written.
+        z: ``(n_sessions, max_bars, 3)`` z-scores, written.
+        score: ``(n_sessions, max_bars)``, written.
     """
     n_sessions, max_bars, n_symbols = closes.shape
     led = session_moments.shape[0] - n_sessions
@@ -290,5 +292,6 @@ def run_history(
             if first_bar >= 0:
                 regime_inputs(levels, returns, first_bar, scratch, values)
                 judge(window, present, values, weights, i < neutral_sessions, output)
-            for k in range(N_INPUTS + 1):
-                outputs[i, t, k] = output[k]
+            for k in range(N_INPUTS):
+                z[i, t, k] = output[k]
+            score[i, t] = output[SCORE]

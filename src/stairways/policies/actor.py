@@ -32,7 +32,7 @@ _FIRST, _SECOND = GATE_WIDTHS
 _SATURATION = np.float32(9.0)
 
 
-def _lambert(terms: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def lambert(terms: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return numerator and denominator of tanh(x) / x in powers of x², the highest first.
 
     They are Lambert's continued fraction 1 / (1 + x² / (3 + x² / (5 + ...))) of so many terms, put
@@ -50,7 +50,7 @@ def _lambert(terms: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     )
 
 
-_NUMERATOR, _DENOMINATOR = _lambert(13)
+_NUMERATOR, _DENOMINATOR = lambert(13)
 
 
 @njit(cache=True, inline="always")

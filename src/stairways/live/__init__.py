@@ -1,0 +1,1 @@
+"""What acts: bars in, order intents out."""
