@@ -300,6 +300,36 @@ class CallSettings(Part):
     validate_warmstart: bool = True
 
 
+class PerformanceSettings(Part):
+    """How the work is done on the machine at hand; no figure changes with it, but for two settings.
+
+    Mixed precision and ``device: cuda`` are other arithmetic, and part of a run's digest where they are set.
+
+    Attributes:
+        device: Where networks train; ``auto`` takes a GPU where there is one.
+        mixed_precision: Products of training in bfloat16; on a GPU, or a CPU that has them.
+        clear_rollout_buffer: Whether a rollout's memory goes back at the end of each cycle.
+        max_memory_gb: Work whose arrays would need more is refused before any is made.
+        replay_workers: Threads that replay policies beside each other; 1 takes them in order.
+        preprocessing_threads: Threads that compute features, a symbol each.
+        inference_batch: Accounts that a live process answers in one call of the compiled policy, at most.
+        regime_cache_bars: Bars behind it of which a live process still knows the regime.
+        market_buffer_minutes: How far back a live process knows its bars, and what it answered them with.
+        prediction_cache_seconds: How long an answer is remembered, for who asks again; 0 remembers none.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    mixed_precision: bool = False
+    clear_rollout_buffer: bool = True
+    max_memory_gb: float = Field(4.0, gt=0)
+    replay_workers: int = Field(1, ge=1, le=64)
+    preprocessing_threads: int = Field(1, ge=1, le=3)
+    inference_batch: int = Field(32, ge=1, le=4_096)
+    regime_cache_bars: int = Field(1_000, ge=1, le=1_000_000)
+    market_buffer_minutes: int = Field(60, ge=1, le=100_000)
+    prediction_cache_seconds: float = Field(10.0, ge=0, le=3_600)
+
+
 class Settings(Part):
     """The whole tree.
 
@@ -315,6 +345,7 @@ class Settings(Part):
         gold: Gold training.
         dry_run: The short run before.
         gate: Bounds of the gates.
+        performance: How the work is done; no part of the digest but for what changes results.
         call: What belongs to one call alone.
     """
 
@@ -329,6 +360,7 @@ class Settings(Part):
     gold: GoldSettings = GoldSettings()
     dry_run: DryRunSettings = DryRunSettings()
     gate: GateConfig = GateConfig()
+    performance: PerformanceSettings = PerformanceSettings()
     call: CallSettings = CallSettings()
 
     @model_validator(mode="after")
@@ -370,7 +402,13 @@ class Settings(Part):
 
     def as_record(self) -> dict[str, Any]:
         """Return the settings that make the result, as plain JSON types."""
-        record: dict[str, Any] = self.model_dump(mode="json", exclude={"call"})
+        record: dict[str, Any] = self.model_dump(mode="json", exclude={"call", "performance"})
+        arithmetic = {
+            **({"mixed_precision": True} if self.performance.mixed_precision else {}),
+            **({"device": "cuda"} if self.performance.device == "cuda" else {}),
+        }
+        if arithmetic:
+            record["performance"] = arithmetic
         return record | {"gate": self.resolved_gate().model_dump(mode="json")}
 
     @property

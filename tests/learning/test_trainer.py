@@ -340,3 +340,19 @@ def test_reports_count_what_the_pool_did(market: ObservedMarket) -> None:
     assert found == episodes
     assert {e.whole for e in report.episodes} == {True, False}
     assert {e.decisions for e in report.episodes if e.whole} == {25, 13}
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+def test_a_rollout_written_over_the_last_one_is_one_of_its_own(
+    spec: PolicySpec, market: ObservedMarket
+) -> None:
+    settings = config_of()
+    cleared, kept = (trainer_of(spec, market, settings, tilt_steering(market)) for _ in range(2))
+    kept.clear_buffer = False
+    for trainer in (cleared, kept):
+        for _ in range(3):
+            trainer.train(2 * settings.rollout_steps)
+    assert cleared._tape is None
+    assert kept._tape is not None
+    for name, weights in cleared.network.export_weights().items():
+        np.testing.assert_array_equal(weights, kept.network.export_weights()[name])

@@ -16,8 +16,8 @@ def adam_arrays(optimizer: torch.optim.Adam) -> dict[str, NDArray[Any]]:
         state = optimizer.state.get(parameter)
         if state:
             arrays[f"{index}.step"] = np.array([float(state["step"])])
-            arrays[f"{index}.first"] = state["exp_avg"].numpy().copy()
-            arrays[f"{index}.second"] = state["exp_avg_sq"].numpy().copy()
+            arrays[f"{index}.first"] = state["exp_avg"].cpu().numpy().copy()
+            arrays[f"{index}.second"] = state["exp_avg_sq"].cpu().numpy().copy()
     return arrays
 
 
@@ -28,8 +28,8 @@ def load_adam(optimizer: torch.optim.Adam, arrays: dict[str, NDArray[Any]]) -> N
         if f"{index}.step" in arrays:
             optimizer.state[parameter] = {
                 "step": torch.tensor(float(arrays[f"{index}.step"][0])),
-                "exp_avg": torch.from_numpy(np.array(arrays[f"{index}.first"])),
-                "exp_avg_sq": torch.from_numpy(np.array(arrays[f"{index}.second"])),
+                "exp_avg": torch.from_numpy(np.array(arrays[f"{index}.first"])).to(parameter.device),
+                "exp_avg_sq": torch.from_numpy(np.array(arrays[f"{index}.second"])).to(parameter.device),
             }
 
 

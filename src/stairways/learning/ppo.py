@@ -17,7 +17,9 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stairways.errors import TrainingError
+from stairways.errors import ConfigError, TrainingError
+from stairways.learning.feed_forward_gradient import FeedForwardGradient
+from stairways.learning.flat_parameters import FlatParameters
 from stairways.learning.network import PolicyNetwork, States
 from stairways.learning.ppo_config import PPOConfig
 
@@ -61,7 +63,11 @@ def tilted_log_probabilities(logits: Tensor, tilting: Tilting | None) -> Tensor:
         scores = base + _actions_first(tilting.offsets)
         if tilting.form.coupling < 1.0:
             stays, hold = _actions_first(tilting.stays), len(base) // 2
-            anchored = base.index_add(0, torch.tensor([hold]), torch.full_like(base[:1], tilting.form.anchor))
+            anchored = base.index_add(
+                0,
+                torch.tensor([hold], device=base.device),
+                torch.full_like(base[:1], tilting.form.anchor),
+            )
             masses = [x.masked_fill(~stays, -torch.inf).logsumexp(0) for x in (anchored, scores)]
             scores = scores + stays * ((1.0 - tilting.form.coupling) * (masses[0] - masses[1]))
         base = torch.log_softmax(scores, dim=0)
@@ -129,6 +135,22 @@ class Rollout:
     tilting: Tilting | None
     starts: NDArray[np.bool_]
     states: States
+
+    def to(self, device: torch.device) -> Rollout:
+        """Return the rollout with its tensors on a device; itself where they are there already."""
+        if self.observations.device == device:
+            return self
+        return Rollout(
+            observations=self.observations.to(device),
+            actions=self.actions.to(device),
+            log_probabilities=self.log_probabilities.to(device),
+            values=self.values.to(device),
+            advantages=self.advantages.to(device),
+            returns=self.returns.to(device),
+            tilting=None if self.tilting is None else self.tilting.picked(lambda tensor: tensor.to(device)),
+            starts=self.starts,
+            states=self.states,
+        )
 
 
 class Batch(NamedTuple):
@@ -212,17 +234,44 @@ class PPOUpdate:
         network: The network; parameters that do not require a gradient stay as they are.
         config: Settings.
         generator: Source of the minibatches' order.
+        mixed_precision: Take products in bfloat16.
+
+    Raises:
+        ConfigError: If mixed precision is asked for where the gradient is written out, in float32.
     """
 
-    def __init__(self, network: PolicyNetwork, config: PPOConfig, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        network: PolicyNetwork,
+        config: PPOConfig,
+        generator: torch.Generator,
+        *,
+        mixed_precision: bool = False,
+    ) -> None:
         self.network = network
+        self._device = next(network.parameters()).device
+        self._mixed_precision = mixed_precision
         self.config = config
         self.generator = generator
-        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        self._by_hand = FeedForwardGradient(network, config) if FeedForwardGradient.fits(network) else None
+        if mixed_precision and self._by_hand is not None:
+            raise ConfigError(
+                "a feed-forward policy without a gate trains in float32 on a CPU, which is faster",
+                where="performance.mixed_precision",
+                remedy="switch it off",
+            )
+        self.parameters = FlatParameters(self._clip_groups())
         self.optimizer = torch.optim.Adam(
-            self.parameters, lr=config.learning_rate.at(0.0), eps=config.adam_epsilon, fused=True
+            [self.parameters.vector], lr=config.learning_rate.at(0.0), eps=config.adam_epsilon, fused=True
         )
-        self._groups = self._clip_groups()
+
+    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and values of a feed-forward network, without gradients."""
+        if self._by_hand is not None:
+            return self._by_hand.forward(observations)
+        with torch.no_grad():
+            logits, values = self.network(observations)
+        return logits, values
 
     def run(self, rollout: Rollout, progress: float) -> UpdateReport:
         """Take the gradient steps of one rollout.
@@ -236,6 +285,7 @@ class PPOUpdate:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         entropy_weight = self.config.entropy.at(progress)
+        rollout = rollout.to(self._device)
         advantages = rollout.advantages
         if self.config.normalise_advantages == "rollout":
             advantages = normalise(advantages, over=advantages)
@@ -250,27 +300,43 @@ class PPOUpdate:
         return UpdateReport._make([*means, learning_rate])
 
     def _step(self, rollout: Rollout, advantages: Tensor, indices: Tensor, entropy_weight: float) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.parameters.gradient.zero_()
         if self.config.normalise_advantages == "minibatch":
             recurrent = self.network.spec.kind == "lstm"
             chosen = advantages[:, indices] if recurrent else advantages.flatten().index_select(0, indices)
             advantages = normalise(advantages, over=chosen)
-        watched = []
-        for part in indices.chunk(self.config.gradient_accumulation):
-            batch = self._evaluate(self._take(rollout, advantages, part))
-            losses = ppo_losses(batch, self.config, entropy_weight)
-            weight = len(part) / len(indices)
-            torch.autograd.backward(losses.total * weight)
-            watched.append(torch.stack([x.detach() for x in losses[1:]]) * weight)
-        for group in self._groups:
-            torch.nn.utils.clip_grad_norm_(group, self.config.max_gradient_norm, foreach=False)
+        watched = [
+            self._add_gradient(
+                self._take(rollout, advantages, part), entropy_weight, len(part) / len(indices)
+            )
+            for part in indices.chunk(self.config.gradient_accumulation)
+        ]
+        self.parameters.clip(self.config.max_gradient_norm)
         self.optimizer.step()
         return torch.stack(watched).sum(0)
 
+    def _add_gradient(self, samples: _Samples, entropy_weight: float, weight: float) -> Tensor:
+        """Add the weighted gradient of some samples; return what is watched, weighted likewise."""
+        if self._by_hand is not None:
+            return self._by_hand.add(
+                samples.observations,
+                samples.actions,
+                samples.log_probabilities,
+                samples.advantages,
+                samples.returns,
+                samples.tilting,
+                entropy_weight=entropy_weight,
+                weight=weight,
+            )
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._mixed_precision):
+            losses = ppo_losses(self._evaluate(samples), self.config, entropy_weight)
+        torch.autograd.backward(losses.total * weight)
+        return torch.stack([x.detach() for x in losses[1:]]) * weight
+
     def _clip_groups(self) -> list[list[torch.nn.Parameter]]:
-        if self.config.clip_gradients == "all":
-            return [self.parameters]
         named = [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
+        if self.config.clip_gradients == "all":
+            return [[p for _, p in named]]
         value = [p for n, p in named if n.startswith("value.")]
         rest = [p for n, p in named if not n.startswith("value.")]
         return [group for group in (rest, value) if group]
@@ -280,7 +346,7 @@ class PPOUpdate:
         recurrent = self.network.spec.kind == "lstm"
         count = n_envs if recurrent else n_steps * n_envs
         size = max(1, self.config.minibatch // n_steps) if recurrent else self.config.minibatch
-        order = torch.randperm(count, generator=self.generator)
+        order = torch.randperm(count, generator=self.generator).to(self._device)
         yield from torch.split(order, size)
 
     def _take(self, rollout: Rollout, advantages: Tensor, indices: Tensor) -> _Samples:
@@ -345,6 +411,6 @@ class _Samples(NamedTuple):
             pick(advantages),
             pick(rollout.returns),
             None if rollout.tilting is None else rollout.tilting.picked(pick),
-            rollout.starts[:, indices.numpy()],
+            rollout.starts[:, indices.cpu().numpy()],
             States(*(of(state) for state in rollout.states)),  # type: ignore[arg-type]
         )

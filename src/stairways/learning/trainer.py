@@ -14,6 +14,7 @@ from stairways.control.tilt import Multipliers
 from stairways.envs.pool import EPISODE_HOLDS, EPISODE_RETURN, EPISODE_REWARD, EPISODE_TRADES, SessionPool
 from stairways.errors import ConfigError
 from stairways.learning.adam_state import adam_arrays, load_adam
+from stairways.learning.feed_forward_gradient import choose_each
 from stairways.learning.network import PolicyNetwork, RecurrentState, States
 from stairways.learning.ppo import (
     PPOUpdate,
@@ -22,11 +23,10 @@ from stairways.learning.ppo import (
     Tilting,
     UpdateReport,
     generalised_advantages,
-    tilted_log_probabilities,
 )
 from stairways.learning.ppo_config import PPOConfig
 from stairways.learning.reports import Episode, Progress, RolloutReport
-from stairways.learning.runtime import generator_of
+from stairways.learning.runtime import CPU, generator_of
 from stairways.learning.steering import Steering
 
 
@@ -39,6 +39,9 @@ class Trainer:
         config: PPO's settings; its n_envs is the pool's.
         steering: The controller.
         seed: Seeds of action sampling and of minibatches.
+        device: Where the network trains; accounts stay on the CPU.
+        mixed_precision: Take products of the update in bfloat16.
+        clear_buffer: Whether the memory of a rollout goes back when :meth:`train` ends.
     """
 
     def __init__(
@@ -48,20 +51,27 @@ class Trainer:
         config: PPOConfig,
         steering: Steering,
         seed: np.random.SeedSequence,
+        *,
+        device: torch.device = CPU,
+        mixed_precision: bool = False,
+        clear_buffer: bool = True,
     ) -> None:
         if pool.n_envs != config.n_envs:
             raise ConfigError(
                 f"the pool has {pool.n_envs} environments, the trainer asks for {config.n_envs}",
                 remedy="give both the same n_envs",
             )
-        self.network = network
+        self.network = network.to(device)
+        self.device = device
         self.pool = pool
         self.config = config
         self.steering = steering
         acting, order = seed.spawn(2)
         self._acting = generator_of(acting)
         self._order = generator_of(order)
-        self.update = PPOUpdate(network, config, self._order)
+        self.update = PPOUpdate(network, config, self._order, mixed_precision=mixed_precision)
+        self.clear_buffer = clear_buffer
+        self._tape: _Tape | None = None
         self.steps = 0
         self._states = network.zero_states(pool.n_envs)
         self._starts = pool.state.bar == 0
@@ -97,6 +107,8 @@ class Trainer:
             reports.append(report)
             if progress is not None:
                 progress(report)
+        if self.clear_buffer:
+            self._tape = None
         return reports
 
     def take_reward_shares(self) -> dict[str, float]:
@@ -116,8 +128,8 @@ class Trainer:
         arrays["trainer.began"] = self._began.copy()
         for name, state in zip(("policy", "value"), self._states, strict=True):
             if state is not None:
-                arrays[f"state.{name}.h"] = state.h.numpy().copy()
-                arrays[f"state.{name}.c"] = state.c.numpy().copy()
+                arrays[f"state.{name}.h"] = state.h.cpu().numpy().copy()
+                arrays[f"state.{name}.c"] = state.c.cpu().numpy().copy()
         return {"arrays": arrays, "plain": {"steps": self.steps, "steering": self.steering.snapshot()}}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
@@ -130,13 +142,16 @@ class Trainer:
         self._order.set_state(torch.from_numpy(np.array(arrays["generator.order"])))
         self._starts = np.array(arrays["trainer.starts"])
         self._began = np.array(arrays["trainer.began"])
-        self._states = States(_state_of(arrays, "policy"), _state_of(arrays, "value"))
+        policy, value = (_state_of(arrays, name, self.device) for name in ("policy", "value"))
+        self._states = States(policy, value)
         self.steps = int(plain["steps"])
         self.steering.restore(plain["steering"])
         self._observations = torch.from_numpy(self.pool.observe().copy())
 
     def _collect(self) -> tuple[Rollout, Callable[[UpdateReport], RolloutReport]]:
-        tape = _Tape(self.config, self.network.spec.n_observed, self.network.spec.n_actions)
+        if self._tape is None:
+            self._tape = _Tape(self.config, self.network.spec.n_observed, self.network.spec.n_actions)
+        tape = self._tape
         initial = self._states
         episodes: list[Episode] = []
         for step in range(self.config.n_steps):
@@ -155,10 +170,7 @@ class Trainer:
         with torch.no_grad():
             logits, values, self._states = self._evaluate(self._observations, self._starts)
             tilting = self._tilting(score)
-            log_probabilities = tilted_log_probabilities(logits, tilting)
-            noise = torch.empty_like(log_probabilities).exponential_(generator=self._acting)
-            actions = (log_probabilities - noise.log()).argmax(-1)
-            taken = log_probabilities.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+            actions, taken = choose_each(logits, tilting, self._acting)
         tape.before(step, self._observations, self._starts, actions, taken, values, tilting)
         self.pool.hold_bonus_bps = self.steering.hold_bonus_bps()
         output = self.pool.step(actions.numpy())
@@ -178,11 +190,12 @@ class Trainer:
         return Tilting(torch.from_numpy(offsets), torch.from_numpy(stays), form)
 
     def _evaluate(self, observations: Tensor, starts: NDArray[np.bool_]) -> tuple[Tensor, Tensor, States]:
+        observations = observations.to(self.device)
         if self.network.spec.kind == "mlp":
-            logits, values = self.network(observations)
-            return logits, values, self._states
+            logits, values = self.update.forward(observations)
+            return logits.cpu(), values.cpu(), self._states
         logits, values, states = self.network.unroll(observations[None], starts[None], self._states)
-        return logits[0], values[0], states
+        return logits[0].cpu(), values[0].cpu(), states
 
     def _note_episodes(self, done: NDArray[np.bool_], episodes: list[Episode]) -> None:
         out, market = self.pool.output, self.pool.market
@@ -204,7 +217,7 @@ class Trainer:
 
 
 class _Tape:
-    """Collects one rollout."""
+    """Collects one rollout; the next one is written over it."""
 
     def __init__(self, config: PPOConfig, n_inputs: int, n_actions: int) -> None:
         shape = (config.n_steps, config.n_envs)
@@ -301,10 +314,8 @@ def _part(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
 
-def _state_of(arrays: dict[str, NDArray[Any]], name: str) -> RecurrentState | None:
+def _state_of(arrays: dict[str, NDArray[Any]], name: str, device: torch.device) -> RecurrentState | None:
     if f"state.{name}.h" not in arrays:
         return None
-    return RecurrentState(
-        torch.from_numpy(np.array(arrays[f"state.{name}.h"])),
-        torch.from_numpy(np.array(arrays[f"state.{name}.c"])),
-    )
+    h, c = (torch.from_numpy(np.array(arrays[f"state.{name}.{part}"])).to(device) for part in ("h", "c"))
+    return RecurrentState(h, c)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,12 +50,14 @@ class Arena:
         rules: Sizes, bounds and costs.
         mode: Deployment mode.
         decision_key: Key of the numbers that actions are drawn with.
+        workers: Threads that lead entrants beside each other; the same results.
     """
 
     market: ObservedMarket
     rules: TradingRules
     mode: Mode
     decision_key: int
+    workers: int = 1
 
     def run(self, entrant: Entrant) -> Replay:
         """Lead one entrant through the sessions."""
@@ -67,9 +70,16 @@ class Arena:
             loop=entrant.loop,
         )
 
+    def run_each(self, entrants: Sequence[Entrant]) -> list[Replay]:
+        """Lead every entrant through the sessions; the results are in order."""
+        if self.workers == 1:
+            return [self.run(entrant) for entrant in entrants]
+        with ThreadPoolExecutor(self.workers) as pool:
+            return list(pool.map(self.run, entrants))
+
     def run_all(self, entrants: Mapping[str, Entrant]) -> dict[str, Replay]:
-        """Lead every entrant through the sessions, in order."""
-        return {name: self.run(entrant) for name, entrant in entrants.items()}
+        """Lead every entrant through the sessions, by name."""
+        return dict(zip(entrants, self.run_each(list(entrants.values())), strict=True))
 
 
 def scripted_baselines(

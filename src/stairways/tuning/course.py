@@ -96,8 +96,10 @@ class Course:
 
     def arena(self, market: ObservedMarket) -> Arena:
         """Return the conditions of deployment on a market."""
-        decisions = key(self.settings.seed, Stream.DECISIONS)
-        return Arena(market, self.settings.trading, self.settings.control.mode, decisions)
+        settings = self.settings
+        decisions = key(settings.seed, Stream.DECISIONS)
+        workers = settings.performance.replay_workers
+        return Arena(market, settings.trading, settings.control.mode, decisions, workers)
 
 
 def on_market(settings: Settings, change: dict[str, Any]) -> Settings:

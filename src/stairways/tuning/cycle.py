@@ -73,7 +73,9 @@ class Bench:
 
     def arena(self, market: ObservedMarket, decision_key: int) -> Arena:
         """Return the conditions of deployment on a market."""
-        return Arena(market, self.settings.trading, self.settings.control.mode, decision_key)
+        settings = self.settings
+        workers = settings.performance.replay_workers
+        return Arena(market, settings.trading, settings.control.mode, decision_key, workers)
 
     @property
     def decision_key(self) -> int:
@@ -200,7 +202,7 @@ class CycleResult:
 def run_shadow(bench: Bench, entrant: Entrant, cycle: int) -> ShadowReplay:
     """Replay the shadow sessions twice from the same start, with streams of the cycle's own."""
     arena = bench.arena(bench.shadow, key(bench.settings.seed, Stream.SHADOW, cycle))
-    first, second = arena.run(entrant), arena.run(entrant)
+    first, second = arena.run_each((entrant, entrant))
     return ShadowReplay(first.ledger, first.digest, second.digest)
 
 

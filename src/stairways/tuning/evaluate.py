@@ -119,7 +119,8 @@ def evaluate(
     part = span_of(dataset.sessions, settings.ranges.sessions, "sessions")
     everything = observe(dataset.sessions, dataset.table(packed.constants))
     market = everything.select(part)
-    arena = Arena(market, settings.trading, settings.control.mode, key(settings.seed, Stream.DECISIONS))
+    decisions, workers = key(settings.seed, Stream.DECISIONS), settings.performance.replay_workers
+    arena = Arena(market, settings.trading, settings.control.mode, decisions, workers)
     parent = parent_of(packed, folder, gold)
     replays = _run(arena, packed, parent, dataset, everything, part)
     evidence = _evidence(replays, packed, parent, settings, market)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stairways.config import MarketSettings, Settings
 from stairways.errors import ConfigError
 from stairways.market.dataset import Dataset, open_bars, open_sample
+from stairways.tuning.memory import require_memory
 
 if TYPE_CHECKING:
     from stairways.tuning.packing import Packed
@@ -14,9 +16,16 @@ if TYPE_CHECKING:
 
 def open_dataset(settings: Settings) -> Dataset:
     """Load or generate the market of the settings, all of its sessions."""
-    market = settings.market
+    market, threads = settings.market, settings.performance.preprocessing_threads
     if market.bars is None:
-        return open_sample(market.sample, market.symbols, market.interval_minutes, regime=market.regime)
+        return open_sample(
+            market.sample,
+            market.symbols,
+            market.interval_minutes,
+            regime=market.regime,
+            threads=threads,
+            check=partial(require_memory, settings),
+        )
     return open_bars(
         market.bars,
         market.symbols,
@@ -24,6 +33,8 @@ def open_dataset(settings: Settings) -> Dataset:
         regime=market.regime,
         strict=market.strict,
         split_table=market.split_table,
+        threads=threads,
+        check=partial(require_memory, settings),
     )
 
 

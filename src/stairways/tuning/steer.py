@@ -97,8 +97,11 @@ def trainer_on(
         staggered: Whether accounts start at different times of day; by default they do unless the
             policy is recurrent, whose sequences are whole sessions.
     """
+    from stairways.learning.runtime import device_of
     from stairways.learning.trainer import Trainer
 
+    performance = settings.performance
+    device = device_of(performance.device, mixed_precision=performance.mixed_precision)
     pool = SessionPool(
         market,
         settings.trading,
@@ -107,7 +110,16 @@ def trainer_on(
         seed=seeds.environments,
         staggered=network.spec.kind != "lstm" if staggered is None else staggered,
     )
-    return Trainer(network, pool, ppo, steering, seeds.training)
+    return Trainer(
+        network,
+        pool,
+        ppo,
+        steering,
+        seeds.training,
+        device=device,
+        mixed_precision=performance.mixed_precision,
+        clear_buffer=performance.clear_rollout_buffer,
+    )
 
 
 def algorithm_of(settings: Settings, kind: str) -> Algorithm:
@@ -152,6 +164,8 @@ def make_trainer(bench: Bench, started: WarmStart, start: Multipliers | None) ->
     if bench.algorithm == "all_actions" and isinstance(actuator, TiltActuator):
         from stairways.learning.all_actions import AllActionsTrainer
 
+        _require_cpu(settings)
+
         return AllActionsTrainer(
             load_network(started.spec, started.weights),
             bench.learn,
@@ -171,6 +185,24 @@ def make_trainer(bench: Bench, started: WarmStart, start: Multipliers | None) ->
         make_steering(settings, bench.train.full_session_decisions, start),
         Seeds(stream(settings.seed, Stream.ENVIRONMENTS), stream(settings.seed, Stream.TRAINING)),
     )
+
+
+def _require_cpu(settings: Settings) -> None:
+    performance = settings.performance
+    asked = [
+        name
+        for name, there in (
+            ("device: cuda", performance.device == "cuda"),
+            ("mixed_precision", performance.mixed_precision),
+        )
+        if there
+    ]
+    if asked:
+        raise ConfigError(
+            "all_actions trains on the CPU, where its paths are valued",
+            where=f"performance.{asked[0]}",
+            remedy="take it out, or choose --algorithm ppo",
+        )
 
 
 def make_steering(settings: Settings, full_session_decisions: int, start: Multipliers | None) -> Steering:
