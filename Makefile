@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export NUMBA_NUM_THREADS := 1
 
-.PHONY: run test lint install clean
+.PHONY: run test lint install clean bench bench-full
 
 run: $(VENV)/.installed
 	@test ! -e "$(OUT)/run.json" || rm -rf "$(OUT)"
@@ -22,6 +22,13 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# peers live in an environment of their own
+bench: $(VENV)-bench/.installed
+	$(VENV)-bench/bin/python -m benchmarks $(BENCH)
+
+bench-full: $(VENV)-bench/.installed
+	$(VENV)-bench/bin/python -m benchmarks --full
 
 install: $(VENV)/.installed
 
@@ -39,6 +46,13 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	touch $@
 
+$(VENV)-bench/.installed: pyproject.toml constraints.txt benchmarks/peers.txt $(VENV)/.installed
+	test -x $(VENV)-bench/bin/python || $(VENV)/bin/python -m venv $(VENV)-bench
+	$(VENV)-bench/bin/pip install -q -c constraints.txt "torch==2.13.0"
+	$(VENV)-bench/bin/pip install -q -c constraints.txt -e .
+	$(VENV)-bench/bin/pip install -q -c constraints.txt -r benchmarks/peers.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-bench runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -92,7 +92,7 @@ def jobs(bars: Path) -> dict[str, list[Job]]:
                 "real1",
                 "real1/gold",
                 *("gold", "train", *real1, "--seed", "1"),
-                *("--train", "2025-09-15:2025-10-29", "--test", "2025-10-30:2025-11-28"),
+                *("--train", "2025-09-15:2025-10-31", "--test", "2025-11-01:2025-11-28"),
             ),
             *(
                 job("real1", f"real1/{s}", "tune", "--gold", str(gold1), *tune1, "--seed", str(s))
