@@ -32,7 +32,7 @@ GROUPS = (
     "growth",
     "options",
 )
-LONG = ("time_to_sharpe",)
+LONG = ("time_to_sharpe", "time_to_sharpe_lstm")
 PEERS = (
     "stable-baselines3",
     "sb3-contrib",
