@@ -18,13 +18,13 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from benchmarks.harness import Bar, Row, Work, rates, ratio_row, value_row
 from benchmarks.live_process import prepare
+from benchmarks.training import spec_of
 from benchmarks.workloads import PlainEnv, dataset, market, settings
 from stairways.evaluation.replay import replay
 from stairways.live.decider import Decider
 from stairways.market.feature_stream import FeatureStream
 from stairways.market.features import FeatureConstants
 from stairways.policies.program import Program, compile_program
-from stairways.policies.spec import PolicySpec
 from stairways.trading.account import Account
 from stairways.trading.observation import ObservedMarket
 from stairways.tuning.shipped import shipped_gold
@@ -37,15 +37,10 @@ LIVE_SESSIONS, HISTORY_SESSIONS = 20, 60
 LIVE_ROUNDS = 3
 
 
-def random_program(kind: str) -> Program:
+def random_program(kind: str, seed: int = 0) -> Program:
     """Return a policy of 64 x 64, random weights."""
-    spec = PolicySpec(
-        kind=kind,  # type: ignore[arg-type]
-        regime="concat",
-        hidden=(64, 64),
-        lstm_hidden=64 if kind == "lstm" else 0,
-    )
-    rng = np.random.default_rng(0)
+    spec = spec_of(kind, 64)
+    rng = np.random.default_rng(seed)
     weights = {name: rng.normal(0.0, 0.15, shape).astype(np.float32) for name, shape in spec.shapes().items()}
     return compile_program(spec, weights)
 

@@ -10,6 +10,7 @@ from statistics import median
 import numpy as np
 import torch
 
+from benchmarks.decisions import random_program
 from benchmarks.harness import Row, Work, rates, ratio_row, value_row
 from benchmarks.training import spec_of
 from benchmarks.workloads import dataset, market, pool, settings
@@ -28,7 +29,7 @@ from stairways.live.predictor import Predictor, Question
 from stairways.market.feature_stream import FeatureStream
 from stairways.market.features import FeatureConstants, compute_features
 from stairways.market.regime import DEFAULT_REGIME
-from stairways.policies.program import Program, compile_program
+from stairways.policies.program import Program
 from stairways.policies.spec import PolicySpec
 from stairways.trading.account import Account
 from stairways.tuning.contest import Arena, Entrant
@@ -192,25 +193,16 @@ def memory_limit_rows() -> list[Row]:
     ]
 
 
-def program_of(kind: str, seed: int) -> Program:
-    """Return a policy of random weights."""
-    spec = spec_of(kind, 64)
-    rng = np.random.default_rng(seed)
-    return compile_program(
-        spec, {name: rng.normal(0.0, 0.15, shape).astype(np.float32) for name, shape in spec.shapes().items()}
-    )
-
-
 def _replayed(seed: int) -> str:
     part = market().select(slice(100, 100 + SHADOW_SESSIONS))
     arena = Arena(part, settings().trading, "sampled", 3)
-    return arena.run(Entrant(program_of("lstm", seed), LOOP)).digest
+    return arena.run(Entrant(random_program("lstm", seed), LOOP)).digest
 
 
 def replay_worker_rows() -> list[Row]:
     """Replay the shadow sessions of three policies: in order, by threads, by processes."""
     part = market().select(slice(100, 100 + SHADOW_SESSIONS))
-    entrants = [Entrant(program_of("lstm", seed), LOOP) for seed in range(SHADOW_POLICIES)]
+    entrants = [Entrant(random_program("lstm", seed), LOOP) for seed in range(SHADOW_POLICIES)]
 
     def by(workers: int) -> Work:
         arena = Arena(part, settings().trading, "sampled", 3, workers=workers)
@@ -328,7 +320,7 @@ def inference_rows() -> list[Row]:
     """Answer 32 accounts in one call or one by one; from memory or anew."""
     found = []
     for kind, name in (("mlp", "MLP 64 x 64"), ("lstm", "LSTM 64")):
-        program = program_of(kind, 0)
+        program = random_program(kind, 0)
         asked = questions_of(program, 320)
 
         def answering(predictor: Predictor, asked: list[Question] = asked, size: int = 32) -> Work:
@@ -379,7 +371,7 @@ def live_memory_rows() -> list[Row]:
 
     def decider() -> Decider:
         stream = FeatureStream.after(data.sessions.select(slice(0, 100)), constants)
-        return Decider(program_of("mlp", 0), stream, made.trading, mode="sampled", run_seed=0, loop=LOOP)
+        return Decider(random_program("mlp", 0), stream, made.trading, mode="sampled", run_seed=0, loop=LOOP)
 
     led = decider()
     account = Account(made.trading, 2)

@@ -29,9 +29,9 @@ from stairways.control.tilt import (
     tilt_state,
 )
 from stairways.envs.pool import Tape, tape_of
-from stairways.errors import ArtifactError, ConfigError, MismatchError
+from stairways.errors import ConfigError, MismatchError
 from stairways.policies.actor import keyed_uniform
-from stairways.policies.decision import NO_TILT_FLOOR, NOT_FINITE, buffers_of, decide
+from stairways.policies.decision import NO_TILT_FLOOR, NOT_FINITE, buffers_of, decide, not_finite
 from stairways.policies.program import Program
 from stairways.trading.actions import leg_table, order_table
 from stairways.trading.kernel import (
@@ -287,11 +287,7 @@ def replay(
         tracks,
     )
     if failed >= 0:
-        raise ArtifactError(
-            "the policy's output is not finite",
-            where=str(market.dates[failed]),
-            remedy="its weights or the market's features are damaged",
-        )
+        raise not_finite(str(market.dates[failed]))
     _check_solvent(market, tracks.nav)
     return Replay(
         market=market,

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stairways.control.tilt import HOLD, TILT_STATE, TRADE, Multipliers, advance, tilt_state
-from stairways.errors import ArtifactError, BarsError, MismatchError, StairwaysError
+from stairways.errors import BarsError, StairwaysError
 from stairways.evaluation.replay import loop_numbers
 from stairways.live.recall import Recall
 from stairways.policies.actor import keyed_uniform
-from stairways.policies.decision import NOT_FINITE, buffers_of, decide
+from stairways.policies.decision import NOT_FINITE, buffers_of, decide, not_finite, require_symbols
 from stairways.trading.actions import hold_action, order_table
 from stairways.trading.observation import position_columns
 
@@ -89,11 +89,7 @@ class Decider:
         readings_known: int = 1_000,
     ) -> None:
         n_symbols = len(stream.constants.symbols)
-        if program.n_actions != 3**n_symbols:
-            raise MismatchError(
-                f"the policy has {program.n_actions} actions, {n_symbols} symbols have {3**n_symbols}",
-                where=_WHERE,
-            )
+        require_symbols(program, n_symbols, _WHERE)
         self.rules = rules
         self.mode = mode
         self.stream = stream
@@ -225,11 +221,7 @@ class Decider:
             self._buffers,
         )
         if action == NOT_FINITE:
-            raise ArtifactError(
-                "the policy's output is not finite",
-                where=f"{_WHERE}, bar {bar}",
-                remedy="its weights or the market's features are damaged",
-            )
+            raise not_finite(f"{_WHERE}, bar {bar}")
         return Intent(
             bar=bar,
             action=action,

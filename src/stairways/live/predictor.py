@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stairways.control.tilt import TILT_STATE
-from stairways.errors import ArtifactError, ConfigError, MismatchError
+from stairways.errors import ConfigError
 from stairways.evaluation.replay import loop_numbers
 from stairways.policies.actor import keyed_uniform
-from stairways.policies.decision import NOT_FINITE, buffers_of, decide_each
+from stairways.policies.decision import NOT_FINITE, buffers_of, decide_each, not_finite, require_symbols
 from stairways.trading.actions import order_table
 
 if TYPE_CHECKING:
@@ -117,11 +117,7 @@ class Predictor:
         batch: int,
         life_seconds: float,
     ) -> None:
-        if program.n_actions != 3**n_symbols:
-            raise MismatchError(
-                f"the policy has {program.n_actions} actions, {n_symbols} symbols have {3**n_symbols}",
-                where=_WHERE,
-            )
+        require_symbols(program, n_symbols, _WHERE)
         if batch < 1 or not life_seconds >= 0.0:
             raise ConfigError(f"batches of {batch}, answers that live {life_seconds} s", where=_WHERE)
         self.batch = batch
@@ -236,11 +232,7 @@ class Predictor:
             self._strengths,
         )
         if (self._actions[:n] == NOT_FINITE).any():
-            raise ArtifactError(
-                "the policy's output is not finite",
-                where=_WHERE,
-                remedy="its weights or the market's features are damaged",
-            )
+            raise not_finite(_WHERE)
         states = self._recurrent[:n].copy()
         return [
             Answer(action, strength, state)

@@ -5,7 +5,6 @@ One JSON file, written in one piece, with the digest of its content and of the a
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from stairways.control.tilt import TILT_STATE
 from stairways.errors import ArtifactError, MismatchError
 from stairways.market.feature_stream import FeatureStream
-from stairways.registry.canonical import JsonObject, canonical_json
+from stairways.registry.canonical import JsonObject, canonical_digest, canonical_json
 from stairways.registry.files import read_json_object, write_bytes_atomic
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def write_state(path: Path, state: LiveState, artifact_digest: str) -> None:
         "loop": state.loop.tolist(),
         "stream": state.stream.state(),
     }
-    write_bytes_atomic(path, canonical_json({"content": content, "sha256": _digest(content)}))
+    write_bytes_atomic(path, canonical_json({"content": content, "sha256": canonical_digest(content)}))
 
 
 def read_state(path: Path, constants: FeatureConstants, artifact_digest: str) -> LiveState:
@@ -67,7 +66,7 @@ def read_state(path: Path, constants: FeatureConstants, artifact_digest: str) ->
     """
     found = read_json_object(path, remedy=_REMEDY)
     content = found.get("content")
-    if not isinstance(content, dict) or found.get("sha256") != _digest(content):
+    if not isinstance(content, dict) or found.get("sha256") != canonical_digest(content):
         raise ArtifactError("its digest is not that of its content", where=str(path), remedy=_REMEDY)
     if content.get("version") != STATE_VERSION:
         raise ArtifactError(
@@ -83,7 +82,3 @@ def read_state(path: Path, constants: FeatureConstants, artifact_digest: str) ->
     if loop.shape != (TILT_STATE,) or not np.isfinite(loop).all():
         raise ArtifactError("the tilt's state is damaged", where=str(path), remedy=_REMEDY)
     return LiveState(FeatureStream.from_state(content["stream"], constants), loop)
-
-
-def _digest(content: JsonObject) -> str:
-    return hashlib.sha256(canonical_json(content)).hexdigest()

@@ -15,11 +15,34 @@ from numpy.typing import NDArray
 from stairways.control.actuators import TiltNumbers
 from stairways.control.setpoints import SetPointNumbers
 from stairways.control.tilt import ANCHOR, TRADE, hold_multiplier
+from stairways.errors import ArtifactError, MismatchError
 from stairways.policies.actor import forward, greedy, log_probabilities, sample, tilt
 from stairways.policies.program import Program
 
 NOT_FINITE = -1
 NO_TILT_FLOOR = -1e300
+
+
+def require_symbols(program: Program, n_symbols: int, where: str) -> None:
+    """Refuse a policy of another number of symbols.
+
+    Raises:
+        MismatchError: If it has not 3 ** n_symbols actions.
+    """
+    if program.n_actions != 3**n_symbols:
+        raise MismatchError(
+            f"the policy has {program.n_actions} actions, {n_symbols} symbols have {3**n_symbols}",
+            where=where,
+        )
+
+
+def not_finite(where: str) -> ArtifactError:
+    """Return the error of a decision that gave ``NOT_FINITE``."""
+    return ArtifactError(
+        "the policy's output is not finite",
+        where=where,
+        remedy="its weights or the market's features are damaged",
+    )
 
 
 class Buffers(NamedTuple):

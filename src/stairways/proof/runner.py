@@ -23,7 +23,7 @@ from stairways.market.bars import FILE_SUFFIXES
 from stairways.proof.experiment import Cell, Experiment, Findings, Job
 from stairways.proof.folder import CELLS, RESULTS, WORK, command_of, error_file, write_findings
 from stairways.proof.sources import code_of
-from stairways.registry.canonical import canonical_json
+from stairways.registry.canonical import canonical_digest, canonical_json
 from stairways.registry.files import remove_stale, write_text_atomic
 from stairways.tuning.run_folder import RunFolder, read_sealed, write_sealed
 from stairways.tuning.versions import library_versions
@@ -267,7 +267,7 @@ def _identities(cells: Sequence[Cell], common: Mapping[str, Any]) -> dict[str, s
     found: dict[str, str] = {}
     for cell in sorted(cells, key=lambda one: one.stage):
         before = [found[other.key] for other in cells if other.stage < cell.stage]
-        found[cell.key] = _digest({**common, "arguments": cell.arguments, "before": before})
+        found[cell.key] = canonical_digest({**common, "arguments": cell.arguments, "before": before})
     return found
 
 
@@ -283,13 +283,9 @@ def _content(bars: Path | None) -> dict[str, str] | None:
     return found
 
 
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(content)).hexdigest()
-
-
 def _claim_work(work: Path, common: dict[str, Any]) -> bool:
     """Return whether the work folder holds what this job left; begin it anew where another filled it."""
-    mine, place = _digest(common), work / WORK_IDENTITY
+    mine, place = canonical_digest(common), work / WORK_IDENTITY
     try:
         if place.read_text(encoding="utf-8") == mine:
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from typing import Any
@@ -48,6 +49,15 @@ def canonical_json(value: Any, *, indent: int | None = None) -> bytes:
         separators=separators,
     )
     return (text if indent is None else f"{text}\n").encode("utf-8")
+
+
+def canonical_digest(value: Any) -> str:
+    """Return the SHA-256 of the compact canonical bytes, in hexadecimal.
+
+    Raises:
+        ValueError: As in :func:`plain_json`.
+    """
+    return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
 def parse_json_object(content: bytes) -> JsonObject:

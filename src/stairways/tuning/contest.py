@@ -17,6 +17,7 @@ from stairways.evaluation.replay import Replay, Script, TiltLoop, replay
 if TYPE_CHECKING:
     import numpy as np
 
+    from stairways.config import Settings
     from stairways.control.actuators import TiltActuator
     from stairways.market.dataset import Dataset
     from stairways.policies.program import Program
@@ -58,6 +59,12 @@ class Arena:
     mode: Mode
     decision_key: int
     workers: int = 1
+
+    @classmethod
+    def of(cls, settings: Settings, market: ObservedMarket, decision_key: int) -> Arena:
+        """Return the conditions of deployment that the settings ask for."""
+        workers = settings.performance.replay_workers
+        return cls(market, settings.trading, settings.control.mode, decision_key, workers)
 
     def run(self, entrant: Entrant) -> Replay:
         """Lead one entrant through the sessions."""

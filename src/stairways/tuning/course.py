@@ -96,10 +96,7 @@ class Course:
 
     def arena(self, market: ObservedMarket) -> Arena:
         """Return the conditions of deployment on a market."""
-        settings = self.settings
-        decisions = key(settings.seed, Stream.DECISIONS)
-        workers = settings.performance.replay_workers
-        return Arena(market, settings.trading, settings.control.mode, decisions, workers)
+        return Arena.of(self.settings, market, key(self.settings.seed, Stream.DECISIONS))
 
 
 def on_market(settings: Settings, change: dict[str, Any]) -> Settings:

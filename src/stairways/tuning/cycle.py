@@ -73,9 +73,7 @@ class Bench:
 
     def arena(self, market: ObservedMarket, decision_key: int) -> Arena:
         """Return the conditions of deployment on a market."""
-        settings = self.settings
-        workers = settings.performance.replay_workers
-        return Arena(market, settings.trading, settings.control.mode, decision_key, workers)
+        return Arena.of(self.settings, market, decision_key)
 
     @property
     def decision_key(self) -> int:

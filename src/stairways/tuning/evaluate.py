@@ -119,8 +119,7 @@ def evaluate(
     part = span_of(dataset.sessions, settings.ranges.sessions, "sessions")
     everything = observe(dataset.sessions, dataset.table(packed.constants))
     market = everything.select(part)
-    decisions, workers = key(settings.seed, Stream.DECISIONS), settings.performance.replay_workers
-    arena = Arena(market, settings.trading, settings.control.mode, decisions, workers)
+    arena = Arena.of(settings, market, key(settings.seed, Stream.DECISIONS))
     parent = parent_of(packed, folder, gold)
     replays = _run(arena, packed, parent, dataset, everything, part)
     evidence = _evidence(replays, packed, parent, settings, market)

@@ -171,12 +171,7 @@ class Frontier:
     def _ground(self) -> Ground:
         settings = self.settings
         everything = observe(self.dataset.sessions, self.dataset.table(self.packed.constants))
-        arena = Arena(
-            everything.select(self.part),
-            settings.trading,
-            settings.control.mode,
-            key(settings.seed, Stream.DECISIONS),
-        )
+        arena = Arena.of(settings, everything.select(self.part), key(settings.seed, Stream.DECISIONS))
         actuator = settings.control.actuator
         return Ground(
             arena=arena,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stairways.config import setting_differences
 from stairways.errors import ArtifactError, StorageError
-from stairways.registry.canonical import canonical_json, parse_json_object
+from stairways.registry.canonical import canonical_digest, canonical_json, parse_json_object
 from stairways.registry.files import (
     read_json_object,
     remove_stale,
@@ -156,8 +156,11 @@ def read_sealed(path: Path, identity: Mapping[str, Any], *, remedy: str) -> dict
     sealed = read_json_object(path, remedy=remedy)
     content = {name: sealed.get(name) for name in ("identity", "result")}
     before, result = content["identity"], content["result"]
-    digest = hashlib.sha256(canonical_json(content)).hexdigest()
-    if sealed.get("sha256") != digest or not isinstance(before, dict) or not isinstance(result, dict):
+    if (
+        sealed.get("sha256") != canonical_digest(content)
+        or not isinstance(before, dict)
+        or not isinstance(result, dict)
+    ):
         raise StorageError("was changed after it was written", where=str(path), remedy=remedy)
     found = differences(before, parse_json_object(canonical_json(dict(identity))))
     if found:
