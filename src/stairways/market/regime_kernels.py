@@ -243,6 +243,80 @@ def step_bar(
 
 
 @njit(cache=True, error_model="numpy")
+def window_means(returns: NDArray[np.float64], means: NDArray[np.float64]) -> None:
+    """Write ``window_mean`` of each window of one symbol, ``(n_windows,)``, in its order."""
+    for w in range(len(means)):
+        a, b, c, d = 0.0, 0.0, 0.0, 0.0
+        for i in range(0, WINDOW_BARS, 4):
+            a += returns[w + i]
+            b += returns[w + i + 1]
+            c += returns[w + i + 2]
+            d += returns[w + i + 3]
+        means[w] = ((a + b) + (c + d)) / WINDOW_BARS
+
+
+@njit(cache=True, error_model="numpy")
+def window_covariances(
+    x: NDArray[np.float64],
+    mean_x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    mean_y: NDArray[np.float64],
+    covariances: NDArray[np.float64],
+) -> None:
+    """Write ``window_covariance`` of each window of two symbols, ``(n_windows,)``, in its order."""
+    for w in range(len(covariances)):
+        own, other = mean_x[w], mean_y[w]
+        a, b, c, d = 0.0, 0.0, 0.0, 0.0
+        for i in range(0, WINDOW_BARS, 4):
+            a += (x[w + i] - own) * (y[w + i] - other)
+            b += (x[w + i + 1] - own) * (y[w + i + 1] - other)
+            c += (x[w + i + 2] - own) * (y[w + i + 2] - other)
+            d += (x[w + i + 3] - own) * (y[w + i + 3] - other)
+        covariances[w] = ((a + b) + (c + d)) / WINDOW_BARS
+
+
+@njit(cache=True, error_model="numpy")
+def session_inputs(
+    levels: NDArray[np.float64], returns: NDArray[np.float64], n_windows: int, values: NDArray[np.float64]
+) -> None:
+    """Write momentum, volatility and divergence of every window of a session, as ``regime_inputs`` does.
+
+    The windows are innermost, so that the compiler takes eight of them at a time; within each the operations
+    and their order are those of ``regime_inputs``, and so are the bits.
+
+    Args:
+        levels: ``(n_symbols, n + 1)`` USD, as there.
+        returns: ``(n_symbols, n)`` 1-bar returns.
+        n_windows: Windows of 20 bars that fit, from the first bar on.
+        values: ``(3, n)`` float64, overwritten up to ``n_windows``.
+    """
+    n_symbols = len(returns)
+    means, deviations = np.empty((n_symbols, n_windows)), np.empty((n_symbols, n_windows))
+    covariances = np.empty(n_windows)
+    momentum, volatility, correlation = values[0], values[1], values[2]
+    values[:, :n_windows] = 0.0
+    for s in range(n_symbols):
+        level, deviation = levels[s], deviations[s]
+        window_means(returns[s], means[s])
+        window_covariances(returns[s], means[s], returns[s], means[s], covariances)
+        for w in range(n_windows):
+            deviation[w] = math.sqrt(covariances[w])
+            momentum[w] += level[w + WINDOW_BARS] / level[w] - 1.0
+            volatility[w] += deviation[w]
+        for pair in range(s):
+            other = deviations[pair]
+            window_covariances(returns[s], means[s], returns[pair], means[pair], covariances)
+            for w in range(n_windows):
+                varies = deviation[w] > FLAT_RETURNS and other[w] > FLAT_RETURNS
+                correlation[w] += covariances[w] / (deviation[w] * other[w]) if varies else 0.0
+    n_pairs = max(n_symbols * (n_symbols - 1) // 2, 1)
+    for w in range(n_windows):
+        momentum[w] /= n_symbols
+        volatility[w] /= n_symbols
+        correlation[w] = 1.0 - correlation[w] / n_pairs
+
+
+@njit(cache=True, error_model="numpy")
 def run_history(
     opens: NDArray[np.float64],
     closes: NDArray[np.float64],
@@ -277,20 +351,23 @@ def run_history(
     window = np.zeros((MOMENT_ROWS, N_INPUTS))
     levels = np.empty((n_symbols, max_bars + 1))
     returns = np.empty((n_symbols, max_bars))
-    scratch, values = np.empty((2, n_symbols)), np.empty(N_INPUTS)
+    inputs, values = np.empty((N_INPUTS, max_bars)), np.empty(N_INPUTS)
     for i in range(n_sessions):
         merge(session_moments[max(0, led + i - window_sessions) : led + i], window)
         present, output = session_moments[led + i], boundary[i + 1]
         output[:] = boundary[i]
         for s in range(n_symbols):
             levels[s, 0] = opens[i, 0, s]
-        for t in range(n_bars[i]):
-            for s in range(n_symbols):
+            for t in range(n_bars[i]):
                 levels[s, t + 1] = closes[i, t, s]
-                returns[s, t] = closes[i, t, s] / levels[s, t] - 1.0
+            for t in range(n_bars[i]):
+                returns[s, t] = levels[s, t + 1] / levels[s, t] - 1.0
+        session_inputs(levels, returns, max(0, n_bars[i] - WINDOW_BARS + 1), inputs)
+        for t in range(n_bars[i]):
             first_bar = t - WINDOW_BARS + 1
             if first_bar >= 0:
-                regime_inputs(levels, returns, first_bar, scratch, values)
+                for k in range(N_INPUTS):
+                    values[k] = inputs[k, first_bar]
                 judge(window, present, values, weights, i < neutral_sessions, output)
             for k in range(N_INPUTS):
                 z[i, t, k] = output[k]
