@@ -8,7 +8,9 @@
     │   ├── RangeError                session ranges that are empty, overlap or stand out of order
     │   ├── ConfigError               a setting that is unknown, out of bounds or contradicts another
     │   ├── ArtifactError             an artifact that is damaged, incomplete or not what it claims
-    │   │   └── MismatchError         a sound artifact that was made for something else
+    │   │   ├── MismatchError         a sound artifact that was made for something else
+    │   │   └── SignatureError        an artifact or record without a signature that counts
+    │   ├── SigningKeyError           a key or trust list that can't be used
     │   └── StorageError              a folder or database that can't be written or read
     └── TrainingError                 training that can't go on (numbers that are not finite, say); 3
 """
@@ -60,6 +62,14 @@ class ArtifactError(InputError):
 
 class MismatchError(ArtifactError):
     """A sound artifact that was made for something else; both values are named."""
+
+
+class SignatureError(ArtifactError):
+    """An artifact or record without a signature that counts."""
+
+
+class SigningKeyError(InputError):
+    """A key or trust list that can't be used."""
 
 
 class StorageError(InputError):

@@ -226,25 +226,34 @@ def test_lost_table_is_refused(current):
     refuse_and_leave(current, r"tables are missing \(looks\)")
 
 
-def test_older_revision_is_upgraded(current, tmp_path, monkeypatch):
-    """A second revision, as a later release will bring it, finds the rows of the first."""
-    versions = tmp_path / "migrations" / "versions"
-    versions.mkdir(parents=True)
-    for name in ("env.py", "versions/0001_initial.py"):
-        (tmp_path / "migrations" / name).write_text((MIGRATIONS_FOLDER / name).read_text())
-    (versions / "0002_note.py").write_text(
-        "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision = '0002'\ndown_revision = '0001'\nbranch_labels = None\ndepends_on = None\n"
-        "def upgrade():\n    op.add_column('runs', sa.Column('note', sa.Text))\n"
-    )
+def made_at(path: Path, revision: str) -> None:
+    """Create a database as the release of that revision left it, with a run and a model in it."""
+    from alembic import command
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS_FOLDER))
+    engine = create_engine(sqlite_url(path))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
     execute(
-        current,
+        path,
         "INSERT INTO runs VALUES ('r', 'tune', '2025-07-01 12:00:00.000000', NULL, 1, 'c', '{}', 'd', 's', "
         "NULL, 'running', 0)",
+        "INSERT INTO model_registry VALUES ('m', 'r', NULL, '/m', '{}', 'candidate', 0, "
+        "'2025-07-01 12:00:00.000000')",
     )
-    monkeypatch.setattr(registry_connection, "MIGRATIONS_FOLDER", tmp_path / "migrations")
-    monkeypatch.setattr(registry_connection, "NEWEST_REVISION", "0002")
-    monkeypatch.setattr(registry_connection, "KNOWN_REVISIONS", ("0001", "0002"))
-    GateDatabase.open(sqlite_url(current)).close()
-    assert rows(current, "SELECT version_num FROM alembic_version") == [("0002",)]
-    assert rows(current, "SELECT run_id, note FROM runs") == [("r", None)]
+
+
+@pytest.mark.parametrize("revision", KNOWN_REVISIONS[:-1])
+def test_every_released_schema_is_upgraded_and_keeps_its_rows(path, tmp_path, revision):
+    made_at(path, revision)
+    GateDatabase.open(sqlite_url(path)).close()
+    assert rows(path, "SELECT version_num FROM alembic_version") == [(NEWEST_REVISION,)]
+    assert rows(path, "SELECT run_id, status FROM runs") == [("r", "running")]
+    assert rows(path, "SELECT model_id, role FROM model_registry") == [("m", "candidate")]
+    fresh = tmp_path / "fresh.db"
+    GateDatabase.open(sqlite_url(fresh)).close()
+    query = "SELECT name, sql FROM sqlite_master ORDER BY name"
+    assert rows(path, query) == rows(fresh, query)

@@ -7,6 +7,7 @@
       artifact.json         what it is: all content that counts for its identity
       record.json           how it was made: seeds, steps, wall time, measured figures, versions
       manifest.json         size and SHA-256 of each other file, both digests, format version
+      signature.json        where somebody signed it, who and when; see :mod:`.signatures`
 
 The digest is one of content. When and where an artifact was packed, and its record, don't enter it.
 """
@@ -24,13 +25,14 @@ from numpy.typing import NDArray
 
 from stairways.errors import ArtifactError, MismatchError
 from stairways.registry.canonical import JsonObject, canonical_json, plain_json
-from stairways.registry.files import read_folder, storage_error, write_folder_atomic
+from stairways.registry.files import FolderSnapshot, read_folder, storage_error, write_folder_atomic
 from stairways.registry.manifest import (
     ALL_FILES,
     ARTIFACT_FILE,
     FORMAT_VERSION,
     MANIFEST_FILE,
     RECORD_FILE,
+    SIGNATURE_FILE,
     WEIGHTS_FILE,
     Manifest,
     check_folder,
@@ -206,7 +208,11 @@ def read_artifact(folder: Path) -> LoadedArtifact:
             not what an artifact holds.
         StorageError: If the folder can't be read.
     """
-    snapshot = read_folder(folder, ALL_FILES, max_file_bytes=MAX_FILE_BYTES)
+    return load_artifact(folder, read_folder(folder, ALL_FILES, max_file_bytes=MAX_FILE_BYTES))
+
+
+def load_artifact(folder: Path, snapshot: FolderSnapshot) -> LoadedArtifact:
+    """Check and parse files that were read already, as :func:`read_artifact` does."""
     manifest = check_folder(folder, snapshot)
     content = parse_object(folder / ARTIFACT_FILE, snapshot.contents[ARTIFACT_FILE])
     record = parse_object(folder / RECORD_FILE, snapshot.contents[RECORD_FILE])
@@ -299,7 +305,7 @@ def _check_place(folder: Path, *, replace: bool) -> None:
     entries = _entries(folder)
     if entries is not None and not entries:
         return
-    if entries is None or MANIFEST_FILE not in entries or not entries <= set(ALL_FILES):
+    if entries is None or MANIFEST_FILE not in entries or not entries <= {*ALL_FILES, SIGNATURE_FILE}:
         what, taken = "something that is no artifact stands there", True
     else:
         what, taken = "an artifact stands there already", not replace

@@ -82,6 +82,21 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
         _sync_folder(path.parent)
 
 
+def write_private_file(path: Path, content: bytes) -> None:
+    """Write a new file that its owner alone may read.
+
+    Raises:
+        StorageError: If something stands there, or it can't be written.
+    """
+    with _as_storage_error(path):
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+        try:
+            _write_all(descriptor, content)
+        finally:
+            os.close(descriptor)
+        _sync_folder(path.parent)
+
+
 def write_text_atomic(path: Path, text: str) -> None:
     """Write a UTF-8 text file as :func:`write_bytes_atomic` does."""
     write_bytes_atomic(path, text.encode("utf-8"))

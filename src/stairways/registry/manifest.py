@@ -18,6 +18,7 @@ WEIGHTS_FILE = "weights.safetensors"
 ARTIFACT_FILE = "artifact.json"
 RECORD_FILE = "record.json"
 MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "signature.json"
 LISTED_FILES = (ARTIFACT_FILE, RECORD_FILE, WEIGHTS_FILE)
 ALL_FILES = (*LISTED_FILES, MANIFEST_FILE)
 
@@ -157,7 +158,7 @@ def _check_entries(folder: Path, snapshot: FolderSnapshot) -> None:
     missing = [name for name in ALL_FILES if name not in snapshot.entries]
     if missing:
         raise damaged(folder, f"{expected}; missing: {', '.join(missing)}")
-    unknown = [name for name in snapshot.entries if name not in ALL_FILES]
+    unknown = [name for name in snapshot.entries if name not in (*ALL_FILES, SIGNATURE_FILE)]
     if unknown:
         raise ArtifactError(
             f"{expected}; found also: {', '.join(unknown)}",

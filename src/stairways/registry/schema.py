@@ -176,3 +176,140 @@ class Look(Base):
     last_date: Mapped[dt.date]
     artifact_digest: Mapped[str] = mapped_column(String(_DIGEST_LENGTH))
     at: Mapped[dt.datetime]
+
+
+class Tenure(Base):
+    """A time in which one model was live; the open one is the present, and there is one at most."""
+
+    __tablename__ = "tenures"
+    __table_args__ = (
+        Index(
+            "ix_tenures_one_open",
+            "is_open",
+            unique=True,
+            sqlite_where=text("is_open"),
+            postgresql_where=text("is_open"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    tenure_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("model_registry.model_id"), index=True)
+    began_at: Mapped[dt.datetime]
+    ended_at: Mapped[dt.datetime | None]
+    is_open: Mapped[bool]
+    put_by: Mapped[str] = mapped_column(Text)
+    cause: Mapped[str] = mapped_column(Text)
+    operation_id: Mapped[str] = mapped_column(Text, unique=True)
+
+
+class Promotion(Base):
+    """One step of a model from one stage to another, with what it was allowed on."""
+
+    __tablename__ = "promotions"
+
+    operation_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("model_registry.model_id"), index=True)
+    stage_from: Mapped[str] = mapped_column(Text)
+    stage_to: Mapped[str] = mapped_column(Text)
+    previous_champion: Mapped[str | None] = mapped_column(String(_DIGEST_LENGTH))
+    at: Mapped[dt.datetime]
+    authorized_by: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    signer: Mapped[str] = mapped_column(Text)
+    verdicts: Mapped[list[dict[str, Any]]]
+    waivers: Mapped[list[dict[str, Any]]]
+
+
+class Rollback(Base):
+    """One way back: why, from what to what, how each step went, and who let promotions go on."""
+
+    __tablename__ = "rollbacks"
+
+    operation_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    trigger: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    failed_model: Mapped[str] = mapped_column(ForeignKey("model_registry.model_id"))
+    target_model: Mapped[str] = mapped_column(ForeignKey("model_registry.model_id"))
+    detected_at: Mapped[dt.datetime]
+    ordered_by: Mapped[str] = mapped_column(Text)
+    steps: Mapped[list[dict[str, Any]]]
+    seconds_to_swap: Mapped[float | None]
+    seconds_to_serving: Mapped[float | None]
+    is_drill: Mapped[bool] = mapped_column(server_default=false())
+    resumed_at: Mapped[dt.datetime | None]
+    resumed_by: Mapped[str | None] = mapped_column(Text)
+    resume_reason: Mapped[str | None] = mapped_column(Text)
+
+
+class Waiver(Base):
+    """A person's signed word that one failed verdict of one model may pass."""
+
+    __tablename__ = "waivers"
+    __table_args__ = (UniqueConstraint("model_id", "verdict"),)
+
+    waiver_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("model_registry.model_id"))
+    verdict: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    at: Mapped[dt.datetime]
+    signature: Mapped[dict[str, Any]]
+
+
+class ParameterChange(Base):
+    """How far one layer of a promoted model stands from the same layer of another."""
+
+    __tablename__ = "parameter_changes"
+
+    operation_id: Mapped[str] = mapped_column(ForeignKey("promotions.operation_id"), primary_key=True)
+    reference_id: Mapped[str] = mapped_column(String(_DIGEST_LENGTH), primary_key=True)
+    layer: Mapped[str] = mapped_column(Text, primary_key=True)
+    n_parameters: Mapped[int] = mapped_column(BigInteger)
+    n_changed: Mapped[int] = mapped_column(BigInteger)
+    l2_norm: Mapped[float]
+    relative: Mapped[float | None]
+    largest: Mapped[float]
+    authorized_by: Mapped[str] = mapped_column(Text)
+    validation_passed: Mapped[bool]
+
+
+class Drill(Base):
+    """One rehearsal of the way back."""
+
+    __tablename__ = "drills"
+
+    drill_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    at: Mapped[dt.datetime]
+    ordered_by: Mapped[str] = mapped_column(Text)
+    n: Mapped[int]
+    median_seconds_to_serving: Mapped[float | None]
+    passed: Mapped[bool]
+    on_sample: Mapped[bool]
+    details: Mapped[dict[str, Any]]
+
+
+class AuditLog(Base):
+    """What happened, each row with the hash of the one before; see :mod:`.audit`."""
+
+    __tablename__ = "audit_log"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[dt.datetime]
+    actor: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(Text)
+    subject: Mapped[str] = mapped_column(Text)
+    details: Mapped[dict[str, Any]]
+    previous_hash: Mapped[str] = mapped_column(String(_DIGEST_LENGTH))
+    hash: Mapped[str] = mapped_column(String(_DIGEST_LENGTH))
+
+
+class AuditHead(Base):
+    """The last row of the audit log: one row, which a writer locks while it adds another."""
+
+    __tablename__ = "audit_head"
+
+    one: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(_DIGEST_LENGTH))
+    at: Mapped[dt.datetime | None]
