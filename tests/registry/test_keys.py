@@ -43,7 +43,7 @@ def test_only_the_owner_may_read_it(path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for mode in (0o640, 0o604, 0o660, 0o602):
         path.chmod(mode)
-        with pytest.raises(SigningKeyError, match=rf"rights {mode:o}.*chmod 600"):
+        with pytest.raises(SigningKeyError, match=rf"rights {mode:o},.*chmod 600"):
             read_signing_key(path)
 
 

@@ -294,18 +294,28 @@ def _read_guarded(path: Path, most_bytes: int, *, private: bool) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         raise storage_error(error, path) from error
-    with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise SigningKeyError("is no regular file", where=str(path))
-        forbidden = 0o077 if private else 0o022
-        if status.st_mode & forbidden or status.st_uid not in (os.geteuid(), 0):
-            right, mode = ("read or write", "600") if private else ("write", "644")
-            raise SigningKeyError(
-                f"others than its owner may {right} it (rights {stat.S_IMODE(status.st_mode):o})",
-                where=str(path),
-                remedy=f"chmod {mode} it, and make a new key if somebody may have read it"
-                if private
-                else f"chmod {mode} it, and check what it says",
-            )
-        return stream.read(most_bytes)
+    try:
+        _check_rights(path, os.fstat(descriptor), private=private)
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            return stream.read(most_bytes)
+    finally:
+        os.close(descriptor)
+
+
+def _check_rights(path: Path, status: os.stat_result, *, private: bool) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise SigningKeyError("is no regular file", where=str(path))
+    if status.st_uid in (os.geteuid(), 0) and not status.st_mode & (0o077 if private else 0o022):
+        return
+    rights = f"(rights {stat.S_IMODE(status.st_mode):o}, owner {status.st_uid})"
+    if private:
+        raise SigningKeyError(
+            f"others than its owner may read or write it {rights}",
+            where=str(path),
+            remedy="chmod 600 it, and make a new key if somebody may have read it",
+        )
+    raise SigningKeyError(
+        f"others than its owner may write it {rights}",
+        where=str(path),
+        remedy="chmod 644 it, and check what it says",
+    )
