@@ -22,6 +22,7 @@ MIGRATIONS_FOLDER = Path(__file__).parent / "migrations"
 _VERSION_TABLE = "alembic_version"
 _BUSY_TIMEOUT_SECONDS = 30
 _WRITES = "stairways_writes"
+_DURABLE = "stairways_durable"
 _SQLITE_REMEDIES = {
     "SQLITE_BUSY": "another process is writing; try again when it has finished",
     "SQLITE_FULL": "free some space or choose another folder",
@@ -92,10 +93,16 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """Give a connection in one write transaction; all of it is committed, or nothing."""
+def writing(engine: Engine, *, durable: bool = False) -> Iterator[Connection]:
+    """Give a connection in one write transaction; all of it is committed, or nothing.
+
+    Args:
+        engine: The database.
+        durable: Whether a commit must outlast a power cut; without it the last ones before it may be lost,
+            and what stands is whole either way. PostgreSQL's always last.
+    """
     with storage_errors(engine), engine.connect() as connection:
-        connection.execution_options(**{_WRITES: True})
+        connection.execution_options(**{_WRITES: True, _DURABLE: durable})
         with connection.begin():
             yield connection
 
@@ -154,7 +161,11 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     # A writer takes its lock at once: one that reads first and writes later can't wait, only fail.
-    writes = connection.get_execution_options().get(_WRITES, False)
+    options = connection.get_execution_options()
+    writes = options.get(_WRITES, False)
+    if writes:
+        level = "FULL" if options.get(_DURABLE, False) else "NORMAL"
+        connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 

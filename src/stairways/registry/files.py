@@ -79,7 +79,7 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
     with _as_storage_error(path), _temporary(path, folder=False) as (staged, descriptor):
         _write_all(descriptor, content)
         staged.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def write_private_file(path: Path, content: bytes) -> None:
@@ -94,7 +94,7 @@ def write_private_file(path: Path, content: bytes) -> None:
             _write_all(descriptor, content)
         finally:
             os.close(descriptor)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -141,11 +141,11 @@ def replace_folder(staged: Path, place: Path) -> None:
         if not place.exists():
             staged.rename(place)
         elif _exchange(staged, place):
-            _sync_folder(place.parent)
+            sync_folder(place.parent)
             _discard(staged)
         else:
             _replace_by_two_renames(staged, place)
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
 
 
 def restore_folder(place: Path) -> bool:
@@ -158,7 +158,7 @@ def restore_folder(place: Path) -> bool:
             shutil.rmtree(aside)
             return False
         aside.rename(place)
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
         return True
 
 
@@ -305,7 +305,8 @@ def _write_new_file(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -322,7 +323,7 @@ def _claim(staged: Path, place: Path) -> None:
                 "something stands there already", where=str(place), remedy="choose another folder"
             ) from error
         raise
-    _sync_folder(place.parent)
+    sync_folder(place.parent)
 
 
 def _aside(place: Path) -> Path:
@@ -337,7 +338,7 @@ def _replace_by_two_renames(staged: Path, place: Path) -> None:
     except OSError:
         aside.rename(place)
         raise
-    _sync_folder(place.parent)
+    sync_folder(place.parent)
     _discard(aside)
 
 

@@ -240,7 +240,7 @@ def _fault(value: object) -> str | None:
         if isinstance(value, dict):
             plain_json(value)
         elif isinstance(value, tuple):
-            plain_json([verdict.as_record() for verdict in value])
+            plain_json([one.as_record() if isinstance(one, Verdict) else one for one in value])
     except ValueError as error:
         return str(error)
     return None

@@ -232,6 +232,7 @@ class Rollback(Base):
     failed_model: Mapped[str] = mapped_column(ForeignKey("model_registry.model_id"))
     target_model: Mapped[str] = mapped_column(ForeignKey("model_registry.model_id"))
     detected_at: Mapped[dt.datetime]
+    swapped_at: Mapped[dt.datetime | None]
     ordered_by: Mapped[str] = mapped_column(Text)
     steps: Mapped[list[dict[str, Any]]]
     seconds_to_swap: Mapped[float | None]

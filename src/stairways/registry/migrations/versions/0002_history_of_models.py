@@ -101,6 +101,7 @@ def _create_rollbacks() -> None:
         sa.Column("failed_model", _DIGEST, nullable=False),
         sa.Column("target_model", _DIGEST, nullable=False),
         sa.Column("detected_at", _INSTANT, nullable=False),
+        sa.Column("swapped_at", _INSTANT),
         sa.Column("ordered_by", sa.Text, nullable=False),
         sa.Column("steps", sa.JSON, nullable=False),
         sa.Column("seconds_to_swap", sa.Double),

@@ -1,0 +1,530 @@
+"""The history of models: who was promoted by whom and on what, what was live when, what was rolled back.
+
+Every change adds a row to the audit log in the same transaction. Who decides, and the champion's link, stand
+elsewhere (:mod:`.promotion`, :mod:`.store`); here is what is remembered of it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
+
+from stairways.errors import StorageError
+from stairways.registry import audit
+from stairways.registry.canonical import JsonObject
+from stairways.registry.connection import reading, writing
+from stairways.registry.records import ModelRecord, check_storable
+from stairways.registry.schema import (
+    Base,
+    Drill,
+    ModelRegistry,
+    ParameterChange,
+    Promotion,
+    Rollback,
+    Tenure,
+    Waiver,
+)
+
+
+class Stage(StrEnum):
+    """Where a model stands: gold stays gold, also while it is live, and quarantine is for good."""
+
+    GOLD = "gold"
+    CANDIDATE = "candidate"
+    CHALLENGER = "challenger"
+    CHAMPION = "champion"
+    QUARANTINED = "quarantined"
+
+
+class Cause(StrEnum):
+    """Why a model became live."""
+
+    PROMOTION = "promotion"
+    ROLLBACK = "rollback"
+    DRILL = "drill"
+
+
+@dataclass(frozen=True)
+class PromotionRecord:
+    """One step of a model from a stage to another.
+
+    Attributes:
+        operation_id: Name of the step, unique for good.
+        model_id: Digest of the artifact.
+        stage_from: Where it stood.
+        stage_to: Where it stands since.
+        previous_champion: What was live before; None for nothing.
+        at: When.
+        authorized_by: Who.
+        reason: Why.
+        signer: Key that vouched for the artifact, and whose it is.
+        verdicts: What the gate had said, as records.
+        waivers: What was let pass, as records.
+    """
+
+    operation_id: str
+    model_id: str
+    stage_from: str
+    stage_to: str
+    previous_champion: str | None
+    at: dt.datetime
+    authorized_by: str
+    reason: str
+    signer: str
+    verdicts: tuple[JsonObject, ...]
+    waivers: tuple[JsonObject, ...]
+
+
+@dataclass(frozen=True)
+class LayerChange:
+    """How far one tensor stands from the same of another model.
+
+    Attributes:
+        reference_id: Digest of the other.
+        layer: Name of the tensor.
+        n_parameters: Its size.
+        n_changed: How many differ.
+        l2_norm: L2 norm of the difference.
+        relative: The same over the norm of the reference; None where that is 0 or has no such tensor.
+        largest: Largest absolute difference.
+        authorized_by: Who promoted it.
+        validation_passed: Whether every required verdict had passed.
+    """
+
+    reference_id: str
+    layer: str
+    n_parameters: int
+    n_changed: int
+    l2_norm: float
+    relative: float | None
+    largest: float
+    authorized_by: str
+    validation_passed: bool
+
+
+@dataclass(frozen=True)
+class TenureRecord:
+    """A time in which one model was live.
+
+    Attributes:
+        model_id: Digest.
+        began_at: When it became live.
+        ended_at: When another did; None for the present one.
+        put_by: Who put it there.
+        cause: By a promotion or a rollback.
+        operation_id: Which one.
+    """
+
+    model_id: str
+    began_at: dt.datetime
+    ended_at: dt.datetime | None
+    put_by: str
+    cause: str
+    operation_id: str
+
+
+@dataclass(frozen=True)
+class RollbackRecord:
+    """One way back.
+
+    Attributes:
+        operation_id: Its name.
+        trigger: What it was triggered by.
+        reason: In words, with what was observed.
+        failed_model: Digest of what was live.
+        target_model: Digest of what is live since.
+        detected_at: When the trigger was seen.
+        swapped_at: When the link was replaced; None if it could not be.
+        ordered_by: Who, or the part of the product that watches.
+        steps: Each step with its outcome, JSON.
+        seconds_to_swap: From detection to the link.
+        seconds_to_serving: From detection to the first answer of the target; None if it was not seen.
+        is_drill: Whether it was a rehearsal.
+        resumed_at: When a person let promotions go on; None while it latches.
+        resumed_by: Who.
+        resume_reason: Why.
+    """
+
+    operation_id: str
+    trigger: str
+    reason: str
+    failed_model: str
+    target_model: str
+    detected_at: dt.datetime
+    swapped_at: dt.datetime | None
+    ordered_by: str
+    steps: tuple[JsonObject, ...]
+    seconds_to_swap: float | None = None
+    seconds_to_serving: float | None = None
+    is_drill: bool = False
+    resumed_at: dt.datetime | None = None
+    resumed_by: str | None = None
+    resume_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class WaiverRecord:
+    """A person's signed word that a failed verdict of a model may pass.
+
+    Attributes:
+        waiver_id: Its name.
+        model_id: Digest of the artifact.
+        verdict: Name of the verdict.
+        name: Who.
+        reason: Why.
+        at: When.
+        signature: Over all of that, JSON.
+    """
+
+    waiver_id: str
+    model_id: str
+    verdict: str
+    name: str
+    reason: str
+    at: dt.datetime
+    signature: JsonObject
+
+
+@dataclass(frozen=True)
+class DrillRecord:
+    """One rehearsal of the way back.
+
+    Attributes:
+        drill_id: Its name.
+        at: When.
+        ordered_by: Who.
+        n: How often it was gone.
+        median_seconds_to_serving: From detection to the first answer of the target.
+        passed: Whether each of them arrived, within the limit, without a wrong or lost answer.
+        on_sample: Whether registry and service were made for it.
+        details: All figures, JSON.
+    """
+
+    drill_id: str
+    at: dt.datetime
+    ordered_by: str
+    n: int
+    median_seconds_to_serving: float | None
+    passed: bool
+    on_sample: bool
+    details: JsonObject = field(default_factory=dict)
+
+
+class ModelHistory:
+    """The history of models in the database; every method is one transaction.
+
+    Args:
+        engine: An engine whose schema is current.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def add(self, model: ModelRecord, actor: str) -> ModelRecord:
+        """Record an artifact; one that is known stays as it is.
+
+        Returns:
+            The model as it stands.
+        """
+        with writing(self._engine, durable=True) as connection:
+            standing = _model(connection, model.model_id)
+            if standing is None:
+                connection.execute(insert(ModelRegistry).values(asdict(model)))
+                _note(
+                    connection, model.created_at, actor, "model.added", model.model_id, {"role": model.role}
+                )
+            return standing or model
+
+    def find(self, model_id: str) -> ModelRecord | None:
+        """Return a model, None for an unknown one."""
+        with reading(self._engine) as connection:
+            return _model(connection, model_id)
+
+    def models(self) -> tuple[ModelRecord, ...]:
+        """Return every model, in the order they were recorded."""
+        query = select(ModelRegistry.__table__).order_by(ModelRegistry.created_at, ModelRegistry.model_id)
+        with reading(self._engine) as connection:
+            return tuple(ModelRecord(**row) for row in connection.execute(query).mappings())
+
+    def promote(
+        self,
+        promotion: PromotionRecord,
+        changes: Sequence[LayerChange],
+        swap: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Record a promotion; recorded twice, it stands once.
+
+        Args:
+            promotion: The step.
+            changes: Its parameters against the models it is compared with.
+            swap: What makes it live, called when every row is written and none is committed yet.
+
+        Raises:
+            StorageError: If the model is unknown or stands elsewhere by now; nothing was swapped then.
+        """
+        check_storable(promotion)
+        with writing(self._engine, durable=True) as connection:
+            if _stands(connection, Promotion, promotion.operation_id):
+                return
+            _move(connection, promotion.model_id, promotion.stage_from, promotion.stage_to)
+            row = asdict(promotion)
+            connection.execute(insert(Promotion).values(row))
+            for change in changes:
+                values = asdict(change) | {"operation_id": promotion.operation_id}
+                connection.execute(insert(ParameterChange).values(values))
+            if promotion.stage_to == Stage.CHAMPION or promotion.stage_from == Stage.GOLD:
+                tenure = TenureRecord(
+                    model_id=promotion.model_id,
+                    began_at=promotion.at,
+                    ended_at=None,
+                    put_by=promotion.authorized_by,
+                    cause=Cause.PROMOTION,
+                    operation_id=promotion.operation_id,
+                )
+                _begin(connection, tenure, promotion.previous_champion)
+            details = {name: row[name] for name in ("stage_from", "stage_to", "reason", "signer")} | {
+                "previous_champion": promotion.previous_champion,
+                "waived": [waiver["verdict"] for waiver in promotion.waivers],
+                "operation_id": promotion.operation_id,
+            }
+            _note(
+                connection,
+                promotion.at,
+                promotion.authorized_by,
+                "model.promoted",
+                promotion.model_id,
+                details,
+            )
+            swap()
+
+    def roll_back(self, rollback: RollbackRecord) -> None:
+        """Record a rollback as it went: the failed model is quarantined, the target is live.
+
+        Recorded again, its steps and times are written over, and nothing else is done twice.
+        """
+        check_storable(rollback)
+        with writing(self._engine, durable=True) as connection:
+            row = asdict(rollback)
+            if _stands(connection, Rollback, rollback.operation_id):
+                names = ("steps", "swapped_at", "seconds_to_swap", "seconds_to_serving")
+                again = update(Rollback).filter_by(operation_id=rollback.operation_id)
+                connection.execute(again.values({name: row[name] for name in names}))
+            else:
+                connection.execute(insert(Rollback).values(row))
+                if not rollback.is_drill:
+                    _quarantine(connection, rollback.failed_model)
+                self._note_rollback(connection, rollback)
+            if rollback.swapped_at is not None:
+                tenure = TenureRecord(
+                    model_id=rollback.target_model,
+                    began_at=rollback.swapped_at,
+                    ended_at=None,
+                    put_by=rollback.ordered_by,
+                    cause=Cause.DRILL if rollback.is_drill else Cause.ROLLBACK,
+                    operation_id=rollback.operation_id,
+                )
+                _begin(connection, tenure, rollback.failed_model)
+
+    def _note_rollback(self, connection: Connection, rollback: RollbackRecord) -> None:
+        details = {
+            "drill": rollback.is_drill,
+            "operation_id": rollback.operation_id,
+            "reason": rollback.reason,
+            "swapped_at": None if rollback.swapped_at is None else rollback.swapped_at.isoformat(),
+            "target": rollback.target_model,
+            "trigger": rollback.trigger,
+        }
+        at = rollback.swapped_at or rollback.detected_at
+        _note(connection, at, rollback.ordered_by, "model.rolled_back", rollback.failed_model, details)
+
+    def resume(self, at: dt.datetime, by: str, reason: str) -> tuple[str, ...]:
+        """Let promotions go on after every rollback that still latches; return their names."""
+        with writing(self._engine, durable=True) as connection:
+            latched = _latched(connection)
+            values = {"resumed_at": at, "resumed_by": by, "resume_reason": reason}
+            for operation_id in latched:
+                connection.execute(update(Rollback).filter_by(operation_id=operation_id).values(values))
+                _note(connection, at, by, "rollback.resumed", operation_id, {"reason": reason})
+            return latched
+
+    def latched(self) -> tuple[str, ...]:
+        """Return the names of the rollbacks after which nobody let promotions go on yet."""
+        with reading(self._engine) as connection:
+            return _latched(connection)
+
+    def rollbacks(self) -> tuple[RollbackRecord, ...]:
+        """Return every rollback, oldest first."""
+        query = select(Rollback.__table__).order_by(Rollback.detected_at, Rollback.operation_id)
+        with reading(self._engine) as connection:
+            return tuple(_rollback_of(row) for row in connection.execute(query).mappings())
+
+    def promotions(self, model_id: str | None = None) -> tuple[PromotionRecord, ...]:
+        """Return the promotions of one model, or all, oldest first."""
+        query = select(Promotion.__table__).order_by(Promotion.at, Promotion.operation_id)
+        if model_id is not None:
+            query = query.filter_by(model_id=model_id)
+        with reading(self._engine) as connection:
+            return tuple(_promotion_of(row) for row in connection.execute(query).mappings())
+
+    def changes(self, operation_id: str) -> tuple[LayerChange, ...]:
+        """Return the parameter audit of one promotion."""
+        names = [getattr(ParameterChange, one.name) for one in fields(LayerChange)]
+        query = select(*names).filter_by(operation_id=operation_id)
+        query = query.order_by(ParameterChange.reference_id, ParameterChange.layer)
+        with reading(self._engine) as connection:
+            return tuple(LayerChange(**row) for row in connection.execute(query).mappings())
+
+    def tenures(self) -> tuple[TenureRecord, ...]:
+        """Return what was live when, oldest first."""
+        with reading(self._engine) as connection:
+            return _tenures(connection)
+
+    def live_at(self, at: dt.datetime) -> TenureRecord | None:
+        """Return what was live at an instant, None for nothing."""
+        for tenure in self.tenures():
+            if tenure.began_at <= at and (tenure.ended_at is None or at < tenure.ended_at):
+                return tenure
+        return None
+
+    def waive(self, waiver: WaiverRecord) -> None:
+        """Record a waiver.
+
+        Raises:
+            StorageError: If the model is unknown, or this verdict of it was waived before.
+        """
+        check_storable(waiver)
+        with writing(self._engine, durable=True) as connection:
+            connection.execute(insert(Waiver).values(asdict(waiver)))
+            details = {"reason": waiver.reason, "verdict": waiver.verdict, "waiver_id": waiver.waiver_id}
+            _note(connection, waiver.at, waiver.name, "verdict.waived", waiver.model_id, details)
+
+    def waivers(self, model_id: str) -> tuple[WaiverRecord, ...]:
+        """Return the waivers of a model, oldest first."""
+        query = select(Waiver.__table__).filter_by(model_id=model_id).order_by(Waiver.at, Waiver.waiver_id)
+        with reading(self._engine) as connection:
+            return tuple(WaiverRecord(**row) for row in connection.execute(query).mappings())
+
+    def record_drill(self, drill: DrillRecord) -> None:
+        """Record a drill."""
+        check_storable(drill)
+        with writing(self._engine, durable=True) as connection:
+            connection.execute(insert(Drill).values(asdict(drill)))
+            details = {
+                "median_seconds_to_serving": drill.median_seconds_to_serving,
+                "n": drill.n,
+                "on_sample": drill.on_sample,
+                "passed": drill.passed,
+            }
+            _note(connection, drill.at, drill.ordered_by, "rollback.drilled", drill.drill_id, details)
+
+    def drills(self) -> tuple[DrillRecord, ...]:
+        """Return every drill, oldest first."""
+        query = select(Drill.__table__).order_by(Drill.at, Drill.drill_id)
+        with reading(self._engine) as connection:
+            return tuple(DrillRecord(**row) for row in connection.execute(query).mappings())
+
+    def note(self, at: dt.datetime, actor: str, action: str, subject: str, details: JsonObject) -> None:
+        """Add a row to the audit log."""
+        with writing(self._engine, durable=True) as connection:
+            _note(connection, at, actor, action, subject, details)
+
+    def audit_entries(
+        self, *, subject: str | None = None, last: int | None = None
+    ) -> tuple[audit.AuditEntry, ...]:
+        """Return rows of the audit log, in order."""
+        with reading(self._engine) as connection:
+            return audit.entries(connection, subject=subject, last=last)
+
+    def audit_head(self) -> audit.Head:
+        """Return where the audit log ends."""
+        with reading(self._engine) as connection:
+            return audit.head_of(connection)
+
+    def verify_audit(self, signed: Sequence[audit.Head] = ()) -> tuple[audit.Fault, ...]:
+        """Return every fault of the audit log."""
+        with reading(self._engine) as connection:
+            return audit.verify(connection, signed)
+
+
+def _note(
+    connection: Connection, at: dt.datetime, actor: str, action: str, subject: str, details: JsonObject
+) -> None:
+    audit.append(connection, at=at, actor=actor, action=action, subject=subject, details=details)
+
+
+def _model(connection: Connection, model_id: str) -> ModelRecord | None:
+    row = connection.execute(select(ModelRegistry.__table__).filter_by(model_id=model_id)).mappings()
+    found = row.one_or_none()
+    return None if found is None else ModelRecord(**found)
+
+
+def _stands(connection: Connection, table: type[Base], operation_id: str) -> bool:
+    query = select(table.__table__).filter_by(operation_id=operation_id)
+    return connection.execute(query).first() is not None
+
+
+def _move(connection: Connection, model_id: str, stage_from: str, stage_to: str) -> None:
+    model = _model(connection, model_id)
+    if model is None or model.role != stage_from:
+        found = "not recorded" if model is None else f"a {model.role}"
+        raise StorageError(
+            f"it is {found} by now, no {stage_from}", where=f"model {model_id[:12]}", remedy="look again"
+        )
+    connection.execute(update(ModelRegistry).filter_by(model_id=model_id).values(role=str(stage_to)))
+
+
+def _begin(connection: Connection, tenure: TenureRecord, previous: str | None) -> None:
+    """End the present tenure and begin another, once; the champion before becomes a challenger again."""
+    if _stands(connection, Tenure, tenure.operation_id):
+        return
+    connection.execute(update(Tenure).filter_by(is_open=True).values(is_open=False, ended_at=tenure.began_at))
+    connection.execute(update(ModelRegistry).filter_by(is_production=True).values(is_production=False))
+    if previous is not None and previous != tenure.model_id:
+        connection.execute(
+            update(ModelRegistry)
+            .filter_by(model_id=previous, role=str(Stage.CHAMPION))
+            .values(role=str(Stage.CHALLENGER))
+        )
+    connection.execute(update(ModelRegistry).filter_by(model_id=tenure.model_id).values(is_production=True))
+    connection.execute(
+        update(ModelRegistry)
+        .filter_by(model_id=tenure.model_id, role=str(Stage.CHALLENGER))
+        .values(role=str(Stage.CHAMPION))
+    )
+    connection.execute(insert(Tenure).values(asdict(replace(tenure, ended_at=None)) | {"is_open": True}))
+
+
+def _quarantine(connection: Connection, model_id: str) -> None:
+    connection.execute(
+        update(ModelRegistry)
+        .where(ModelRegistry.model_id == model_id, ModelRegistry.role != str(Stage.GOLD))
+        .values(role=str(Stage.QUARANTINED))
+    )
+
+
+def _latched(connection: Connection) -> tuple[str, ...]:
+    query = select(Rollback.operation_id).where(Rollback.resumed_at.is_(None)).order_by(Rollback.detected_at)
+    return tuple(connection.execute(query).scalars())
+
+
+def _tenures(connection: Connection) -> tuple[TenureRecord, ...]:
+    names = [getattr(Tenure, one.name) for one in fields(TenureRecord)]
+    query = select(*names).order_by(Tenure.tenure_id)
+    return tuple(TenureRecord(**row) for row in connection.execute(query).mappings())
+
+
+def _promotion_of(row: RowMapping) -> PromotionRecord:
+    return PromotionRecord(**_with_tuples(row, "verdicts", "waivers"))
+
+
+def _rollback_of(row: RowMapping) -> RollbackRecord:
+    return RollbackRecord(**_with_tuples(row, "steps"))
+
+
+def _with_tuples(row: RowMapping, *names: str) -> dict[str, Any]:
+    return {name: tuple(value) if name in names else value for name, value in row.items()}

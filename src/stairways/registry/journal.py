@@ -1,0 +1,90 @@
+"""The journal: what is being done to the champion, so that a killed process can be followed up.
+
+One JSON file an operation, written in one piece before the first step and again after each, and moved to
+``done`` at the end. It lies beside the store and not in the database: a way back must not need one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stairways.errors import StorageError
+from stairways.registry.canonical import JsonObject, canonical_digest, canonical_json
+from stairways.registry.files import (
+    read_json_object,
+    remove_stale,
+    storage_error,
+    sync_folder,
+    write_bytes_atomic,
+)
+
+JOURNAL_FOLDER = "journal"
+DONE_FOLDER = "done"
+_SUFFIX = ".json"
+_REMEDY = "move it out of the folder, and check which model is live with `stairways registry status`"
+
+
+class Journal:
+    """Operations under way and done.
+
+    Args:
+        root: Folder of the registry.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / JOURNAL_FOLDER
+        self.done = self.folder / DONE_FOLDER
+
+    def write(self, operation_id: str, record: JsonObject) -> None:
+        """Write an operation as it stands.
+
+        Args:
+            operation_id: Its name; names sort in the order of their beginnings.
+            record: All that is needed to go on, JSON.
+
+        Raises:
+            StorageError: If it can't be written; what stood there stays.
+        """
+        try:
+            self.done.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, self.done) from error
+        sealed = {"record": record, "sha256": canonical_digest(record)}
+        write_bytes_atomic(self._place(operation_id), canonical_json(sealed, indent=2))
+
+    def finish(self, operation_id: str) -> None:
+        """Move an operation to those that are done; one that is done stays.
+
+        Raises:
+            StorageError: If it can't be moved.
+        """
+        try:
+            self._place(operation_id).rename(self.done / f"{operation_id}{_SUFFIX}")
+            sync_folder(self.done)
+            sync_folder(self.folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise storage_error(error, self.folder) from error
+
+    def pending(self) -> dict[str, JsonObject]:
+        """Return the operations that were begun and not finished, oldest first.
+
+        Raises:
+            StorageError: If one can't be read or is damaged.
+        """
+        if not self.folder.is_dir():
+            return {}
+        remove_stale(self.folder)
+        return {path.stem: _read(path) for path in sorted(self.folder.glob(f"*{_SUFFIX}"))}
+
+    def _place(self, operation_id: str) -> Path:
+        return self.folder / f"{operation_id}{_SUFFIX}"
+
+
+def _read(path: Path) -> JsonObject:
+    sealed = read_json_object(path, remedy=_REMEDY)
+    record = sealed.get("record")
+    if not isinstance(record, dict) or sealed.get("sha256") != canonical_digest(record):
+        raise StorageError("its digest is not that of its content", where=str(path), remedy=_REMEDY)
+    return record

@@ -1,0 +1,382 @@
+"""Promotion: a model becomes challenger or champion, or it is said what is missing.
+
+Every check is made and shown, and each fails closed: what can't be read or was never measured did not pass.
+The champion's link is replaced inside the database's transaction, after every row was written and before it
+is committed, and the intention is in the journal before either. A process killed at any point leaves a state
+that :func:`recover` finishes: forward where the link was replaced, back where it was not.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from stairways.errors import SignatureError, StairwaysError, StorageError
+from stairways.evaluation.gates import required_names
+from stairways.registry.history import LayerChange, PromotionRecord, Stage
+from stairways.registry.parameter_audit import layer_changes
+from stairways.registry.registry import Registry, new_operation_id
+from stairways.registry.waivers import verify_waiver
+
+if TYPE_CHECKING:
+    from stairways.evaluation.gate_config import GateConfig
+    from stairways.registry.artifact import Artifact
+    from stairways.registry.canonical import JsonObject
+    from stairways.registry.history import WaiverRecord
+    from stairways.registry.records import ModelRecord
+    from stairways.registry.signatures import TrustedArtifact
+
+KIND = "promotion"
+PROMOTIONS = {
+    Stage.CANDIDATE: (Stage.CHALLENGER, Stage.CHAMPION),
+    Stage.CHALLENGER: (Stage.CHAMPION,),
+    Stage.GOLD: (Stage.GOLD,),
+}
+"""To which stage a model may go from where it stands; gold goes live and stays gold."""
+ENVIRONMENT_KEYS = ("trading", "reward", "regime", "action_meanings", "recurrent_state")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition of a promotion.
+
+    Attributes:
+        name: Stable identifier.
+        passed: Whether it holds.
+        reason: What was found.
+        waived_by: Who let it pass although it does not hold.
+    """
+
+    name: str
+    passed: bool
+    reason: str
+    waived_by: str | None = None
+
+
+@dataclass(frozen=True)
+class PromotionOutcome:
+    """What came of the wish to promote.
+
+    Attributes:
+        checks: Every condition, in order.
+        record: The promotion; None where it was refused.
+    """
+
+    checks: tuple[Check, ...]
+    record: PromotionRecord | None
+
+    @property
+    def promoted(self) -> bool:
+        """Whether it was promoted."""
+        return self.record is not None
+
+    def failures(self) -> tuple[Check, ...]:
+        """Return the conditions that did not hold."""
+        return tuple(check for check in self.checks if not check.passed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Wish:
+    """A model, where it shall go, and what was found about it."""
+
+    model: ModelRecord
+    stage: Stage
+    checks: tuple[Check, ...]
+    trusted: TrustedArtifact | None
+    waivers: tuple[WaiverRecord, ...]
+
+
+def promote(
+    registry: Registry,
+    digest: str,
+    *,
+    to: Stage,
+    by: str,
+    reason: str,
+    gate: GateConfig,
+    drill_every: dt.timedelta,
+) -> PromotionOutcome:
+    """Promote a model if every condition holds.
+
+    Args:
+        registry: The registry.
+        digest: The model.
+        to: ``challenger`` or ``champion``; ``gold`` makes gold live.
+        by: Who promotes.
+        reason: Why.
+        gate: Says which verdicts it needs.
+        drill_every: How old the last passed drill of a rollback may be.
+
+    Raises:
+        StorageError: If it can't be recorded or made live; the champion before stays then.
+    """
+    if not by.strip() or not reason.strip():
+        raise StorageError("a promotion needs a name and a reason", where=f"model {digest[:12]}")
+    with registry.store.lock():
+        registry.store.clean()
+        recover(registry)
+        wish = _examine(registry, digest, to, gate, drill_every)
+        if wish.trusted is None or not all(check.passed for check in wish.checks):
+            return PromotionOutcome(wish.checks, None)
+        now = registry.clock()
+        record = PromotionRecord(
+            operation_id=new_operation_id(now),
+            model_id=digest,
+            stage_from=wish.model.role,
+            stage_to=to,
+            previous_champion=registry.store.champion(),
+            at=now,
+            authorized_by=by,
+            reason=reason,
+            signer=f"{wish.trusted.signer.name} ({wish.trusted.signer.key_id})",
+            verdicts=tuple(wish.trusted.loaded.record.get("verdicts", ())),
+            waivers=tuple(_waiver_record(waiver) for waiver in wish.waivers),
+        )
+        changes = _changes(registry, wish, record)
+        registry.journal.write(record.operation_id, _journal_record(record, changes))
+        _carry_out(registry, record, changes)
+        registry.journal.finish(record.operation_id)
+        return PromotionOutcome(wish.checks, record)
+
+
+def recover(registry: Registry) -> tuple[str, ...]:
+    """Finish every promotion that a killed process left; the caller holds the lock.
+
+    Returns:
+        One line for each: what it was and what became of it.
+
+    Raises:
+        StorageError: If one can't be finished.
+    """
+    lines = []
+    for operation_id, entry in registry.journal.pending().items():
+        if entry.get("kind") != KIND:
+            continue
+        record, changes = _from_journal(entry)
+        live = goes_live(record)
+        if live and registry.store.champion() != record.model_id:
+            _note_abandoned(registry, record, "the link was never replaced")
+            lines.append(f"promotion {operation_id} of {record.model_id[:12]}: taken back")
+        else:
+            registry.history.promote(record, changes)
+            lines.append(f"promotion {operation_id} of {record.model_id[:12]}: finished")
+        registry.journal.finish(operation_id)
+    return tuple(lines)
+
+
+def goes_live(record: PromotionRecord) -> bool:
+    """Whether a promotion replaces the champion's link."""
+    return record.stage_to in (Stage.CHAMPION, Stage.GOLD)
+
+
+def _carry_out(registry: Registry, record: PromotionRecord, changes: Sequence[LayerChange]) -> None:
+    """Write rows, replace the link, commit; on any error what was live before is live again."""
+    swap: Callable[[], None] = lambda: None  # noqa: E731
+    if goes_live(record):
+        swap = lambda: registry.store.swap(record.model_id)  # noqa: E731
+    try:
+        registry.history.promote(record, changes, swap)
+    except StairwaysError:
+        before = record.previous_champion
+        if goes_live(record) and registry.store.champion() == record.model_id != before:
+            registry.store.restore(before)
+        registry.journal.finish(record.operation_id)
+        raise
+
+
+def _examine(
+    registry: Registry, digest: str, to: Stage, gate: GateConfig, drill_every: dt.timedelta
+) -> _Wish:
+    model = registry.history.find(digest)
+    if model is None:
+        raise StorageError(
+            "no such model", where=f"model {digest[:12]}", remedy="add it with `stairways registry add`"
+        )
+    trusted, signed = _check_signature(registry, digest)
+    waivers, gated = _check_verdicts(registry, digest, trusted, gate, needed=to != Stage.GOLD)
+    checks = (
+        signed,
+        _check_stage(registry, model, to),
+        _check_latch(registry),
+        *gated,
+        _check_environment(registry, trusted),
+        _check_gold(registry),
+        _check_drill(registry, drill_every, needed=to == Stage.CHAMPION),
+    )
+    return _Wish(model, to, checks, trusted, waivers)
+
+
+def _check_signature(registry: Registry, digest: str) -> tuple[TrustedArtifact | None, Check]:
+    try:
+        trusted = registry.read(digest)
+    except StairwaysError as error:
+        return None, Check("signature", passed=False, reason=error.line())
+    return trusted, Check(
+        "signature", passed=True, reason=f"signed by {trusted.signer.name} (key {trusted.signer.key_id})"
+    )
+
+
+def _check_stage(registry: Registry, model: ModelRecord, to: Stage) -> Check:
+    allowed = PROMOTIONS.get(Stage(model.role), ())
+    if to not in allowed:
+        return Check("stage", passed=False, reason=f"a {model.role} can't be made {to}")
+    if to in (Stage.CHAMPION, Stage.GOLD) and registry.store.champion() == model.model_id:
+        return Check("stage", passed=False, reason="it is live already")
+    return Check("stage", passed=True, reason=f"{model.role} to {to}")
+
+
+def _check_latch(registry: Registry) -> Check:
+    pending = [name for name, entry in registry.journal.pending().items() if entry.get("kind") != KIND]
+    latched = (*registry.history.latched(), *pending)
+    if latched:
+        return Check(
+            "latch",
+            passed=False,
+            reason=f"rollback {', '.join(latched)} latches until a person says `stairways rollback resume`",
+        )
+    return Check("latch", passed=True, reason="no rollback latches")
+
+
+def _check_verdicts(
+    registry: Registry, digest: str, trusted: TrustedArtifact | None, gate: GateConfig, *, needed: bool
+) -> tuple[tuple[WaiverRecord, ...], tuple[Check, ...]]:
+    """Return the waivers that are used, and a check for each required verdict."""
+    if not needed:
+        return (), ()
+    record = {} if trusted is None else trusted.loaded.record
+    given = {str(verdict["name"]): verdict for verdict in record.get("verdicts", ())}
+    waivers = {waiver.verdict: waiver for waiver in registry.history.waivers(digest)}
+    used, checks = [], []
+    for name in required_names(gate):
+        check = _check_verdict(name, given.get(name))
+        if not check.passed and name in waivers:
+            check = _waived(registry, check, waivers[name])
+            used.append(waivers[name])
+        checks.append(check)
+    return tuple(used), tuple(checks)
+
+
+def _check_verdict(name: str, verdict: Mapping[str, Any] | None) -> Check:
+    if verdict is None:
+        return Check(name, passed=False, reason="the final gate never gave this verdict")
+    return Check(name, passed=verdict["passed"] is True, reason=str(verdict["reason"]))
+
+
+def _waived(registry: Registry, check: Check, waiver: WaiverRecord) -> Check:
+    try:
+        key = verify_waiver(waiver, registry.store.trust(), registry.clock())
+    except SignatureError as error:
+        return Check(check.name, passed=False, reason=f"{check.reason}; {error.line()}")
+    who = f"{waiver.name}, signed by {key.name}"
+    return Check(check.name, passed=True, reason=f"{check.reason}; {waiver.reason}", waived_by=who)
+
+
+def _check_environment(registry: Registry, trusted: TrustedArtifact | None) -> Check:
+    """Hold a model against gold: what it was made for must be what is traded."""
+    if trusted is None:
+        return Check("environment", passed=False, reason="the artifact can't be read")
+    own = trusted.loaded.artifact
+    if own.role == "gold":
+        return Check("environment", passed=True, reason="gold says what is traded")
+    try:
+        gold = registry.read(own.parent_digest or "").loaded.artifact
+    except StairwaysError as error:
+        return Check("environment", passed=False, reason=f"its gold can't be read: {error.line()}")
+    differing = [
+        f"{name} {_shown(theirs)}, not {_shown(value)}"
+        for (name, theirs), value in zip(
+            environment_of(own).items(), environment_of(gold).values(), strict=True
+        )
+        if theirs != value
+    ]
+    if differing:
+        return Check("environment", passed=False, reason=f"made for {'; '.join(differing)}")
+    return Check("environment", passed=True, reason="made for what its gold was made for")
+
+
+def environment_of(artifact: Artifact) -> dict[str, Any]:
+    """Return what an artifact was made for."""
+    return {
+        "symbols": artifact.symbols,
+        "interval_minutes": artifact.interval_minutes,
+        "n_actions": artifact.n_actions,
+        "reward_version": artifact.reward_version,
+        **{name: artifact.environment.get(name) for name in ENVIRONMENT_KEYS},
+    }
+
+
+def _check_gold(registry: Registry) -> Check:
+    golds = [model.model_id for model in registry.history.models() if model.role == Stage.GOLD]
+    if not golds:
+        return Check("gold", passed=False, reason="there is no gold to go back to")
+    for digest in golds:
+        try:
+            registry.read(digest)
+        except StairwaysError as error:
+            return Check("gold", passed=False, reason=error.line())
+    return Check("gold", passed=True, reason=f"{len(golds)} verified, to go back to")
+
+
+def _check_drill(registry: Registry, every: dt.timedelta, *, needed: bool) -> Check:
+    passed = [drill.at for drill in registry.history.drills() if drill.passed]
+    now = registry.clock()
+    if not passed:
+        reason = "no drill of a rollback was ever passed: `stairways rollback drill`"
+        return Check("drill", passed=not needed, reason=reason)
+    age = now - passed[-1]
+    fresh = dt.timedelta(0) <= age + dt.timedelta(minutes=5) and age <= every
+    reason = f"the last passed drill was {_days(age)} ago, at most {_days(every)} are allowed"
+    return Check("drill", passed=fresh or not needed, reason=reason)
+
+
+def _changes(registry: Registry, wish: _Wish, record: PromotionRecord) -> tuple[LayerChange, ...]:
+    if wish.trusted is None:
+        return ()
+    own = wish.trusted.loaded.artifact
+    references = dict.fromkeys(name for name in (own.parent_digest, record.previous_champion) if name)
+    found: list[LayerChange] = []
+    for reference in references:
+        if reference == record.model_id:
+            continue
+        found += layer_changes(
+            own.weights,
+            registry.read(reference).loaded.artifact.weights,
+            reference_id=reference,
+            authorized_by=record.authorized_by,
+            validation_passed=not record.waivers and bool(record.verdicts),
+        )
+    return tuple(found)
+
+
+def _note_abandoned(registry: Registry, record: PromotionRecord, why: str) -> None:
+    details = {"operation_id": record.operation_id, "stage_to": record.stage_to, "why": why}
+    registry.history.note(
+        registry.clock(), record.authorized_by, "promotion.taken_back", record.model_id, details
+    )
+
+
+def _journal_record(record: PromotionRecord, changes: Sequence[LayerChange]) -> JsonObject:
+    promotion = asdict(record) | {"at": record.at.isoformat()}
+    return {"kind": KIND, "promotion": promotion, "changes": [asdict(change) for change in changes]}
+
+
+def _from_journal(entry: JsonObject) -> tuple[PromotionRecord, tuple[LayerChange, ...]]:
+    promotion = dict(entry["promotion"])
+    promotion["at"] = dt.datetime.fromisoformat(promotion["at"])
+    for name in ("verdicts", "waivers"):
+        promotion[name] = tuple(promotion[name])
+    return PromotionRecord(**promotion), tuple(LayerChange(**change) for change in entry["changes"])
+
+
+def _waiver_record(waiver: WaiverRecord) -> JsonObject:
+    return asdict(waiver) | {"at": waiver.at.isoformat()}
+
+
+def _shown(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _days(age: dt.timedelta) -> str:
+    return f"{age / dt.timedelta(days=1):.1f} days"

@@ -1,0 +1,197 @@
+"""The registry: store, history, journal and clock together, as every command opens them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Engine
+
+from stairways.errors import SignatureError, StorageError
+from stairways.registry.audit import Fault, SignedHead
+from stairways.registry.canonical import canonical_json
+from stairways.registry.connection import make_engine, prepare, sqlite_url
+from stairways.registry.files import read_json_object, storage_error, write_bytes_atomic
+from stairways.registry.history import ModelHistory, Stage
+from stairways.registry.journal import Journal
+from stairways.registry.keys import SigningKey, TrustList, write_trust
+from stairways.registry.records import ModelRecord
+from stairways.registry.signatures import TrustedArtifact
+from stairways.registry.store import Store
+
+DATABASE_FILE = "gate.db"
+HEADS_FOLDER = "audit-heads"
+
+Clock = Callable[[], dt.datetime]
+
+
+class Registry:
+    """Everything that is known about models.
+
+    Args:
+        root: Its folder.
+        engine: Its database, with a current schema.
+        clock: Tells the time, aware.
+    """
+
+    def __init__(self, root: Path, engine: Engine, clock: Clock) -> None:
+        self.root = root
+        self.clock = clock
+        self.store = Store(root)
+        self.history = ModelHistory(engine)
+        self.journal = Journal(root)
+        self._engine = engine
+
+    @classmethod
+    def create(cls, root: Path, clock: Clock, url: str | None = None) -> Self:
+        """Make a registry; one that is there stays as it is.
+
+        Raises:
+            StorageError: If it can't be made.
+        """
+        Store(root).create()
+        return cls.open(root, clock, url)
+
+    @classmethod
+    def open(cls, root: Path, clock: Clock, url: str | None = None) -> Self:
+        """Open a registry; its database is made or migrated if need be.
+
+        Args:
+            root: Its folder.
+            clock: Tells the time.
+            url: Of the database; by default ``gate.db`` in the folder.
+
+        Raises:
+            StorageError: If the folder is no registry, or the database can't be used.
+        """
+        Store(root).require()
+        engine = make_engine(url or sqlite_url(root / DATABASE_FILE))
+        try:
+            prepare(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(root, engine, clock)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self, digest: str) -> TrustedArtifact:
+        """Return an artifact of the store, verified; see :meth:`Store.read`."""
+        return self.store.read(digest, self.clock())
+
+    def add(self, folder: Path, by: str) -> ModelRecord:
+        """Take a signed artifact in; one that is known stays what it is.
+
+        Raises:
+            SignatureError: If it is not signed by somebody who counts.
+            ArtifactError: If it is damaged.
+            StorageError: If it can't be stored.
+        """
+        now = self.clock()
+        found = self.store.add(folder, now)
+        role = found.loaded.artifact.role
+        record = ModelRecord(
+            model_id=found.loaded.digest,
+            model_path=str(self.store.place(found.loaded.digest)),
+            performance=found.loaded.record,
+            role=Stage.GOLD if role == "gold" else Stage.CANDIDATE,
+            created_at=now,
+        )
+        return self.history.add(record, by)
+
+    def resolve(self, name: str) -> str:
+        """Return the digest that a name means: ``champion``, ``gold``, a digest, or its first digits.
+
+        Raises:
+            StorageError: If nothing or more than one thing is called that.
+        """
+        if name == "champion":
+            champion = self.store.champion()
+            if champion is None:
+                raise StorageError("there is no champion yet", where=str(self.root))
+            return champion
+        models = self.history.models()
+        if name == Stage.GOLD:
+            found = [model.model_id for model in models if model.role == Stage.GOLD]
+        else:
+            found = [model.model_id for model in models if model.model_id.startswith(name)]
+        if len(found) != 1:
+            many = f"{len(found)} models" if found else "no model"
+            raise StorageError(
+                f"{many} called {name}", where=str(self.root), remedy="see `stairways registry list`"
+            )
+        return found[0]
+
+    def change_trust(
+        self, change: Callable[[TrustList], TrustList], by: str, action: str, key_id: str
+    ) -> None:
+        """Change the trust list and note it in the audit log.
+
+        Raises:
+            SigningKeyError: If the change makes no sense.
+            StorageError: If it can't be written.
+        """
+        with self.store.lock():
+            changed = change(self.store.trust())
+            self.history.note(self.clock(), by, action, key_id, {"keys": len(changed.keys)})
+            write_trust(self.store.trust_file, changed)
+
+    def sign_audit(self, key: SigningKey) -> SignedHead:
+        """Sign where the audit log ends, and keep that beside the database; copies belong elsewhere.
+
+        Raises:
+            StorageError: If it can't be written.
+        """
+        signed = SignedHead.of(self.history.audit_head(), key, self.clock())
+        folder = self.root / HEADS_FOLDER
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, folder) from error
+        place = folder / f"{signed.head.seq:012d}-{key.key_id}.json"
+        write_bytes_atomic(place, canonical_json(signed.as_record(), indent=2))
+        return signed
+
+    def verify_audit(self, more: tuple[Path, ...] = ()) -> tuple[Fault, ...]:
+        """Return every fault of the audit log, held against each head that was ever signed.
+
+        Args:
+            more: Files of signed heads that were kept elsewhere.
+
+        Raises:
+            SignatureError: If a head is not signed by somebody who counts: that is a fault too, and not one
+                to go on with.
+        """
+        trust, now = self.store.trust(), self.clock()
+        signed = []
+        for path in (*sorted((self.root / HEADS_FOLDER).glob("*.json")), *more):
+            record = read_json_object(path, remedy="restore it from a copy")
+            head = SignedHead.parse(record, str(path))
+            head.verify(trust, where=str(path), now=now)
+            signed.append(head.head)
+        by_row: dict[int, str] = {}
+        for one in signed:
+            if by_row.setdefault(one.seq, one.hash) != one.hash:
+                raise SignatureError(
+                    f"two heads of row {one.seq} are signed and differ", where=str(self.root / HEADS_FOLDER)
+                )
+        return self.history.verify_audit(signed)
+
+
+def new_operation_id(at: dt.datetime) -> str:
+    """Return a name for an operation; names sort by their instants."""
+    return f"{at.astimezone(dt.UTC):%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"

@@ -1,0 +1,264 @@
+"""The store: artifacts by digest, and the link that says which of them is live.
+
+::
+
+    REGISTRY/
+      artifacts/DIGEST/     signed artifacts; none is ever changed
+      champion              a link to one of them
+      trust.json            whom we believe
+      .lock                 held while something is promoted or rolled back
+
+The link is replaced in one step (``os.replace``) and the folder brought to the disk: readers see the old
+champion or the new, never none.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from stairways.errors import ArtifactError, StorageError
+from stairways.registry.artifact import MAX_FILE_BYTES
+from stairways.registry.files import (
+    read_folder,
+    remove_stale,
+    storage_error,
+    sync_folder,
+    write_folder_atomic,
+)
+from stairways.registry.keys import TrustList, read_trust, write_trust
+from stairways.registry.manifest import ALL_FILES, SIGNATURE_FILE, is_digest
+from stairways.registry.signatures import TrustedArtifact, read_trusted, trusted
+
+ARTIFACTS_FOLDER = "artifacts"
+CHAMPION_LINK = "champion"
+TRUST_FILE = "trust.json"
+LOCK_FILE = ".lock"
+LOCK_SECONDS = 30.0
+_LOCK_PAUSE_SECONDS = 0.01
+_LINK_PREFIX, _LINK_SUFFIX = f".{CHAMPION_LINK}.", ".link"
+
+
+class Store:
+    """Artifacts on disk and the champion's link.
+
+    Args:
+        root: Folder of the registry.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.artifacts = root / ARTIFACTS_FOLDER
+        self.link = root / CHAMPION_LINK
+        self.trust_file = root / TRUST_FILE
+
+    def create(self) -> None:
+        """Make the folders and an empty trust list; what is there stays.
+
+        Raises:
+            StorageError: If they can't be made.
+        """
+        try:
+            self.artifacts.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, self.artifacts) from error
+        if not self.trust_file.exists():
+            write_trust(self.trust_file, TrustList())
+
+    def require(self) -> None:
+        """Refuse a folder that is no registry.
+
+        Raises:
+            StorageError: With how to make one.
+        """
+        if not self.artifacts.is_dir() or not self.trust_file.is_file():
+            raise StorageError(
+                "is no registry", where=str(self.root), remedy="make one with `stairways registry create`"
+            )
+
+    def trust(self) -> TrustList:
+        """Return whom we believe.
+
+        Raises:
+            SigningKeyError: If the list is missing, damaged or open to others.
+        """
+        return read_trust(self.trust_file)
+
+    def place(self, digest: str) -> Path:
+        """Return where the artifact of a digest stands, or would.
+
+        Raises:
+            ArtifactError: If it is no digest.
+        """
+        if not is_digest(digest):
+            raise ArtifactError(f"{digest!r} is no digest of an artifact", where=str(self.root))
+        return self.artifacts / digest
+
+    def add(self, folder: Path, now: datetime) -> TrustedArtifact:
+        """Take an artifact in: a copy of the very bytes that were verified.
+
+        An artifact that is there already stays, unless it no longer verifies: then the good copy takes its
+        place.
+
+        Raises:
+            SignatureError: If it is not signed by somebody who counts.
+            ArtifactError: If it is damaged.
+            StorageError: If it can't be written.
+        """
+        snapshot = read_folder(folder, (*ALL_FILES, SIGNATURE_FILE), max_file_bytes=MAX_FILE_BYTES)
+        found = trusted(folder, snapshot, self.trust(), now)
+        place = self.place(found.loaded.digest)
+        standing = self._standing(place, now)
+        if standing is not None:
+            return standing
+        files = {name: snapshot.contents[name] for name in (*ALL_FILES, SIGNATURE_FILE)}
+        write_folder_atomic(place, files, replace=place.exists())
+        return read_trusted(place, self.trust(), now)
+
+    def read(self, digest: str, now: datetime) -> TrustedArtifact:
+        """Return an artifact, every byte and its signature checked.
+
+        Raises:
+            SignatureError: If its signature no longer counts.
+            ArtifactError: If there is none, it is damaged, or it stands under another's name.
+        """
+        place = self.place(digest)
+        if not place.is_dir():
+            raise ArtifactError(
+                "no such artifact", where=str(place), remedy="add it with `stairways registry add`"
+            )
+        found = read_trusted(place, self.trust(), now)
+        if found.loaded.digest != digest:
+            raise ArtifactError(
+                f"holds the artifact {found.loaded.digest[:12]}",
+                where=str(place),
+                remedy="take a whole copy of the artifact",
+            )
+        return found
+
+    def digests(self) -> tuple[str, ...]:
+        """Return the digests of every artifact there is, sorted."""
+        try:
+            return tuple(sorted(path.name for path in self.artifacts.iterdir() if is_digest(path.name)))
+        except OSError as error:
+            raise storage_error(error, self.artifacts) from error
+
+    def champion(self) -> str | None:
+        """Return the digest that the link names, None before the first champion.
+
+        Raises:
+            StorageError: If it is no link of ours.
+        """
+        try:
+            target = os.readlink(self.link)  # noqa: PTH115 - the text, unresolved; called for each request
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise storage_error(error, self.link) from error
+        folder, _, digest = target.rpartition("/")
+        if folder != ARTIFACTS_FOLDER or not is_digest(digest):
+            raise StorageError(
+                f"names {target}, no artifact of this registry",
+                where=str(self.link),
+                remedy="remove it, and promote again",
+            )
+        return digest
+
+    def swap(self, digest: str) -> None:
+        """Make an artifact the champion, in one step that no power cut undoes.
+
+        Raises:
+            ArtifactError: If there is no such artifact.
+            StorageError: If the link can't be written; the old one stands then.
+        """
+        if not self.place(digest).is_dir():
+            raise ArtifactError("no such artifact", where=str(self.place(digest)))
+        staged = self.root / f"{_LINK_PREFIX}{secrets.token_hex(8)}{_LINK_SUFFIX}"
+        try:
+            staged.symlink_to(f"{ARTIFACTS_FOLDER}/{digest}")
+            try:
+                staged.replace(self.link)
+            finally:
+                with suppress(FileNotFoundError):
+                    staged.unlink()
+            sync_folder(self.root)
+        except OSError as error:
+            raise storage_error(error, self.link) from error
+
+    def restore(self, digest: str | None) -> None:
+        """Put back what was live before a swap that was taken back; None removes the link.
+
+        Raises:
+            StorageError: If the link can't be written.
+        """
+        if digest is not None:
+            self.swap(digest)
+            return
+        try:
+            self.link.unlink(missing_ok=True)
+            sync_folder(self.root)
+        except OSError as error:
+            raise storage_error(error, self.link) from error
+
+    def clean(self) -> None:
+        """Remove what killed writers left; the caller holds the lock.
+
+        Raises:
+            StorageError: If it can't be removed.
+        """
+        remove_stale(self.artifacts)
+        try:
+            for staged in self.root.glob(f"{_LINK_PREFIX}*{_LINK_SUFFIX}"):
+                staged.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(error, self.root) from error
+
+    @contextmanager
+    def lock(self, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+        """Hold the registry for one writer; the lock dies with its process.
+
+        Args:
+            seconds: How long to wait for another.
+
+        Raises:
+            StorageError: If another held it all the time, or the folder can't be written.
+        """
+        try:
+            descriptor = os.open(self.root / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise storage_error(error, self.root / LOCK_FILE) from error
+        try:
+            self._wait_for(descriptor, seconds)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _wait_for(self, descriptor: int, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise StorageError(
+                        f"another process has held it for {seconds:g} s",
+                        where=str(self.root / LOCK_FILE),
+                        remedy="try again when its promotion or rollback has finished",
+                    ) from None
+                time.sleep(_LOCK_PAUSE_SECONDS)
+            else:
+                return
+
+    def _standing(self, place: Path, now: datetime) -> TrustedArtifact | None:
+        if not place.exists():
+            return None
+        try:
+            return read_trusted(place, self.trust(), now)
+        except ArtifactError:
+            return None
