@@ -201,21 +201,30 @@ def _symbol_in_name(path: Path, symbols: Sequence[str]) -> str | None:
 def _select(
     frame: pl.LazyFrame, columns: dict[str, str], symbols: Sequence[str], named: str | None, path: Path
 ) -> pl.DataFrame:
-    """Return symbol, timestamp and values of the asked symbols in the file's order."""
+    """Return number, timestamp and values of the asked symbols in the file's order.
+
+    A symbol's place among those asked for stands for its name: two bytes a row instead of sixteen.
+    """
     import polars as pl
 
     symbol = pl.lit(named) if named is not None else pl.col(columns["symbol"]).cast(pl.String)
+    number = pl.coalesce(
+        *(
+            pl.when(pl.col("symbol") == name).then(pl.lit(place, dtype=pl.UInt16))
+            for place, name in enumerate(symbols)
+        )
+    )
     table = (
         frame.with_columns(symbol.alias("symbol"))
         .filter(pl.col("symbol").is_in(list(symbols)) | pl.col("symbol").is_null())
         .select(
-            "symbol",
+            number.alias("number"),
             pl.col(columns["timestamp"]).alias("timestamp"),
             *(pl.col(columns[name]).cast(pl.Float64, strict=False).alias(name) for name in VALUE_COLUMNS),
         )
         .collect()
     )
-    nameless = table["symbol"].null_count()
+    nameless = table["number"].null_count()
     if nameless:
         raise BarsError(f"{nameless} rows have no symbol", where=str(path), remedy="fill the column symbol")
     return table
@@ -225,9 +234,9 @@ def _by_symbol(table: pl.DataFrame, symbols: Sequence[str]) -> list[tuple[str, p
     """Return the rows of each symbol there is; a table of one symbol as it is, for a filter copies."""
     import polars as pl
 
-    if len(table) and (table["symbol"] == table["symbol"][0]).all():
-        return [(table["symbol"][0], table)]
-    own = [(symbol, table.filter(pl.col("symbol") == symbol)) for symbol in symbols]
+    if len(table) and (table["number"] == table["number"][0]).all():
+        return [(symbols[table["number"][0]], table)]
+    own = [(symbol, table.filter(pl.col("number") == place)) for place, symbol in enumerate(symbols)]
     return [(symbol, rows) for symbol, rows in own if len(rows)]
 
 

@@ -44,6 +44,27 @@ def sound(
     return good
 
 
+@njit(cache=True, nogil=True, inline="always")
+def count_distance(start_us: NDArray[np.int64], first: int, stop: int, distance_us: int) -> int:
+    """Return how many rows behind ``first`` and before ``stop`` stand at a distance from the row before."""
+    count = 0
+    for row in range(first + 1, stop):
+        count += start_us[row] - start_us[row - 1] == distance_us
+    return count
+
+
+@njit(cache=True, nogil=True, inline="always")
+def voted_distance(start_us: NDArray[np.int64], first: int, stop: int) -> int:
+    """Return the distance that is the majority if any is (Boyer and Moore, MJRTY, 1981); no sorting."""
+    candidate, votes = 0, 0
+    for row in range(first + 1, stop):
+        distance = start_us[row] - start_us[row - 1]
+        if votes == 0:
+            candidate = distance
+        votes += 1 if distance == candidate else -1
+    return candidate
+
+
 @njit(cache=True, nogil=True)
 def majority_distances(
     start_us: NDArray[np.int64],
@@ -53,7 +74,7 @@ def majority_distances(
 ) -> None:
     """Write the distance that makes up more than half of those in each session.
 
-    It wins the vote of Boyer and Moore (MJRTY, 1981), which needs no sorting.
+    The first distance is tried before any vote: it nearly always wins, and counting is the quicker loop.
 
     Args:
         start_us: ``(n_rows,)`` int64, ascending.
@@ -62,16 +83,16 @@ def majority_distances(
         majority_us: ``(n_sessions,)`` int64, written; 0 where there is none.
     """
     for session in range(len(first)):
-        candidate, votes = 0, 0
-        for row in range(first[session] + 1, stop[session]):
-            distance = start_us[row] - start_us[row - 1]
-            if votes == 0:
-                candidate = distance
-            votes += 1 if distance == candidate else -1
-        count = 0
-        for row in range(first[session] + 1, stop[session]):
-            count += start_us[row] - start_us[row - 1] == candidate
-        majority_us[session] = candidate if 2 * count > stop[session] - first[session] - 1 else 0
+        begin, end = first[session], stop[session]
+        majority_us[session] = 0
+        if end - begin < 2:
+            continue
+        candidate = start_us[begin + 1] - start_us[begin]
+        if 2 * count_distance(start_us, begin, end, candidate) <= end - begin - 1:
+            candidate = voted_distance(start_us, begin, end)
+            if 2 * count_distance(start_us, begin, end, candidate) <= end - begin - 1:
+                continue
+        majority_us[session] = candidate
 
 
 @njit(cache=True, nogil=True)
