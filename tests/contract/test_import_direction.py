@@ -165,3 +165,6 @@ class TestWeight:
         more = "evaluation.calibration registry.artifact registry.database config tuning.evaluate"
         names = ", ".join(f"stairways.{name}" for name in f"{rooms} {more}".split())
         assert not loaded_by(f"import {names}") & {"torch", "matplotlib", "ray"}
+
+    def test_compiled_placing_is_loaded_when_bars_are(self):
+        assert loaded_by("import stairways.market.bars, stairways.market.loading") == set()

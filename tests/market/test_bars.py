@@ -1,39 +1,14 @@
 import datetime as dt
-from collections import Counter
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from stairways.errors import BarsError
-from stairways.market.bars import (
-    MINUTE_US,
-    RawBars,
-    bar_files,
-    place_bars,
-    read_bars,
-    session_intervals,
-    symbols_in,
-)
-from stairways.market.calendar import exchange_sessions
+from stairways.market.bars import VALUE_COLUMNS, _blocks, bar_files, read_bars, symbols_in
+from stairways.market.calendar import exchange_date
 
-CALENDAR = exchange_sessions(dt.date(2025, 6, 2), dt.date(2025, 6, 6))
 START = np.datetime64("2025-06-02T13:30:00", "us")
-
-
-def stamps(session, offsets_minutes):
-    opens = CALENDAR.open_utc[session].astype("datetime64[us]")
-    return opens + (np.asarray(offsets_minutes, dtype=np.float64) * MINUTE_US).astype("timedelta64[us]")
-
-
-def raw(start_utc, values=None, symbol="NVDA", file="a.parquet"):
-    start = np.asarray(start_utc, dtype="datetime64[us]")
-    rows = np.tile([100.0, 101.0, 99.0, 100.5, 10.0], (len(start), 1)) if values is None else values
-    # All tests of this file lie between 04:00 and 20:00 New York, where the date is the same as in UTC - 4 h.
-    return RawBars(file, symbol, start, (start - np.timedelta64(4, "h")).astype("datetime64[D]"), rows)
 
 
 def frame(**changes):
@@ -52,12 +27,6 @@ def frame(**changes):
     return pl.DataFrame(
         {name: values for name, values in {**columns, **changes}.items() if values is not None}
     )
-
-
-def plain_interval(offsets):
-    """The most frequent distance of one full session's timestamps, ties to the smaller."""
-    counts = Counter(int(right - left) for left, right in pairwise(offsets))
-    return min(counts, key=lambda distance: (-counts[distance], distance))
 
 
 class TestFiles:
@@ -151,7 +120,7 @@ class TestTimestamps:
         frame(timestamp=[text, "2025-06-02T13:31:00Z"]).write_csv(tmp_path / "a.csv")
         (bars,) = read_bars(tmp_path / "a.csv", ["NVDA"]).bars
         assert bars.start_utc[0] == START
-        assert bars.dates[0] == np.datetime64("2025-06-02")
+        assert exchange_date(bars.start_utc[0]) == dt.date(2025, 6, 2)
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -179,10 +148,14 @@ class TestTimestamps:
         (bars,) = read_bars(tmp_path / "a.parquet", ["NVDA"]).bars
         assert bars.start_utc[0] == START
 
-    def test_an_evening_bar_belongs_to_the_new_york_date(self, tmp_path):
-        frame(timestamp=["2025-06-02T23:30:00Z", "2025-06-03T00:30:00Z"]).write_csv(tmp_path / "a.csv")
+    def test_the_calendar_ends_at_the_exchange_midnight(self, tmp_path):
+        # 23:59 on the last day in New York is 04:59 of the next year in UTC.
+        frame(timestamp=["2025-06-02T13:30:00Z", "2051-01-01T04:59:00Z"]).write_csv(tmp_path / "a.csv")
         (bars,) = read_bars(tmp_path / "a.csv", ["NVDA"]).bars
-        assert bars.dates.tolist() == [dt.date(2025, 6, 2), dt.date(2025, 6, 2)]
+        assert bars.span_utc == (START, np.datetime64("2051-01-01T04:59:00"))
+        frame(timestamp=["2051-01-01T05:00:00Z", "1990-01-01T04:59:00Z"]).write_csv(tmp_path / "a.csv")
+        with pytest.raises(BarsError, match=r"2051-01-01 05:00:00\+00:00 lies outside .* \(2 such rows\)"):
+            read_bars(tmp_path / "a.csv", ["NVDA"])
 
     @pytest.mark.parametrize(
         ("column", "message"),
@@ -198,140 +171,29 @@ class TestTimestamps:
             read_bars(tmp_path / "a.parquet", ["NVDA"])
 
 
-class TestIntervals:
-    @settings(deadline=None, max_examples=60)
-    @given(st.sampled_from([1, 5]), st.sets(st.integers(0, 77), max_size=6))
-    def test_a_nearly_full_session_equals_the_plain_form(self, minutes, gone):
-        offsets = [bar * minutes * MINUTE_US for bar in range(390 // minutes) if bar not in gone]
-        session = np.zeros(len(offsets), dtype=np.int64)
-        found, witnessed = session_intervals(
-            session, np.array(offsets), np.ones(len(offsets), dtype=np.bool_), CALENDAR
-        )
-        assert found.tolist() == [plain_interval(offsets)] * len(CALENDAR)
-        assert witnessed == {minutes * MINUTE_US}
+class TestBlocks:
+    def test_a_file_of_small_row_groups_is_read_block_by_block(self, tmp_path):
+        table = pl.concat([frame(volume=[float(k), 6.0]) for k in range(5)])
+        table.write_parquet(tmp_path / "a.parquet", row_group_size=3)
+        (bars,) = read_bars(tmp_path / "a.parquet", ["NVDA"]).bars
+        assert np.array_equal(bars.values, table.select(VALUE_COLUMNS).to_numpy())
+        for first in range(10):
+            for stop in range(first + 1, 11):
+                found = list(bars.blocks_between(first, stop))
+                rows = np.concatenate([begin + np.arange(len(block[0])) for begin, block in found])
+                assert set(range(first, stop)) <= set(rows.tolist())
+                assert all(begin < stop and begin + len(block[0]) > first for begin, block in found)
 
-    def test_thin_sessions_take_the_interval_of_the_last_full_one(self):
-        parts = [(0, [0, 10, 20]), (1, range(390)), (2, [0, 5, 10]), (3, range(0, 390, 5)), (4, [3, 6])]
-        session = np.concatenate([np.full(len(offsets), at) for at, offsets in parts])
-        offset = np.concatenate([np.array(offsets) * MINUTE_US for _, offsets in parts])
-        found, _ = session_intervals(session, offset, np.ones(len(offset), dtype=np.bool_), CALENDAR)
-        assert (found // MINUTE_US).tolist() == [1, 1, 1, 5, 5]
+    def test_blocks_of_unlike_length_are_joined(self):
+        columns = {name: pl.Series(name, [1.0, 2.0, 3.0]) for name in VALUE_COLUMNS}
+        columns["low"] = pl.Series("low", [1.0]).append(pl.Series("low", [2.0, 3.0]))
+        table = pl.DataFrame(list(columns.values()), height=3)
+        (block,) = _blocks(table)
+        assert [column.tolist() for column in block] == [[1.0, 2.0, 3.0]] * 5
 
-    def test_a_sparse_minute_session_is_no_session_of_two_minutes(self):
-        # Three of five minutes: most distances are 2, yet half the bars lie off a grid of 2.
-        thin = np.array([minute for minute in range(390) if minute % 5 in {0, 2, 4}])
-        session = np.concatenate([np.zeros(390, dtype=np.int64), np.ones(len(thin), dtype=np.int64)])
-        offset = np.concatenate([np.arange(390), thin]) * MINUTE_US
-        found, witnessed = session_intervals(session, offset, np.ones(len(offset), dtype=np.bool_), CALENDAR)
-        assert (found[:2] // MINUTE_US).tolist() == [1, 1]
-        assert witnessed == {MINUTE_US}
-
-    def test_lonely_bars_tell_nothing(self):
-        found, witnessed = session_intervals(
-            np.array([0, 1]), np.array([0, 0]), np.ones(2, dtype=np.bool_), CALENDAR
-        )
-        assert found.tolist() == [0] * len(CALENDAR)
-        assert witnessed == frozenset()
-
-
-class TestPlaces:
-    def test_bars_get_their_session_and_index_and_the_rest_is_counted(self):
-        saturday = np.datetime64("2025-06-07T14:00:00", "us")
-        start = np.concatenate([stamps(0, range(-5, 395)), stamps(1, range(390)), [saturday]])
-        (placed,) = place_bars(raw(start), CALENDAR, 1)
-        assert placed.session.tolist() == [0] * 390 + [1] * 390
-        assert placed.bar.tolist() == list(range(390)) * 2
-        assert (placed.outside_hours_bars, placed.no_session_bars) == (10, 1)
-        assert placed.intervals_minutes == {1.0}
-
-    def test_two_intervals_of_one_symbol_in_blocks_of_one_file(self):
-        start = np.concatenate(
-            [stamps(0, range(390)), stamps(0, range(0, 390, 5)), stamps(1, range(0, 390, 5))]
-        )
-        assert [len(run.bar) for run in place_bars(raw(start), CALENDAR, 1)] == [390, 0]
-        assert [len(run.bar) for run in place_bars(raw(start), CALENDAR, 5)] == [0, 156]
-
-    def test_two_intervals_of_one_symbol_after_each_other(self):
-        start = np.concatenate([stamps(0, range(390)), stamps(1, range(0, 390, 5))])
-        assert [run.session.tolist() for run in place_bars(raw(start), CALENDAR, 5)] == [[1] * 78]
-
-    def test_duplicates_are_refused(self):
-        start = np.concatenate([stamps(0, range(200)), stamps(0, range(199, 390))])
-        with pytest.raises(
-            BarsError, match=r"a.parquet, NVDA: the same timestamp twice .* at 2025-06-02T16:49:00Z"
-        ):
-            place_bars(raw(start), CALENDAR, 1)
-
-    @pytest.mark.parametrize("order", ["swap", "days", "backward", "shuffle", "whole twice"])
-    def test_disorder_is_refused(self, order):
-        start = np.concatenate([stamps(0, range(390)), stamps(1, range(390))])
-        rows = np.arange(780)
-        orders = {
-            "swap": np.r_[0:100, 101, 100, 102:780],
-            "days": np.r_[390:780, 0:390],
-            "backward": rows[::-1],
-            "shuffle": np.random.default_rng(1).permutation(rows),
-            "whole twice": np.r_[rows, rows],
-        }
-        with pytest.raises(BarsError, match="unsorted: time steps back at 2025-06-0"):
-            place_bars(raw(start[orders[order]]), CALENDAR, 1)
-
-    @pytest.mark.parametrize("minutes", [1, 5])
-    @pytest.mark.parametrize("shift_minutes", [0.5, 0.25])
-    def test_a_shifted_grid_is_refused(self, minutes, shift_minutes):
-        start = np.concatenate([stamps(at, np.arange(0, 390, minutes) + shift_minutes) for at in range(3)])
-        with pytest.raises(BarsError, match=rf"not on the grid of {minutes} min .* at 2025-06-02T13:30:"):
-            place_bars(raw(start), CALENDAR, minutes)
-
-    def test_one_bar_off_the_grid_is_refused_with_its_time(self):
-        start = np.concatenate([stamps(0, [*range(0, 385, 5), 387]), stamps(1, range(0, 390, 5))])
-        with pytest.raises(BarsError, match=r"NVDA: not on the grid of 5 min .* at 2025-06-02T19:57:00Z;"):
-            place_bars(raw(start), CALENDAR, 5)
-
-    @pytest.mark.parametrize("minutes", [1, 5])
-    def test_bar_ends_are_refused(self, minutes):
-        start = np.concatenate([stamps(at, range(minutes, 391, minutes)) for at in range(4)])
-        with pytest.raises(BarsError, match="timestamps look like bar ends: 4 of 4 sessions"):
-            place_bars(raw(start), CALENDAR, minutes)
-
-    def test_with_bars_before_the_open_a_missing_first_bar_is_a_gap(self):
-        start = np.concatenate([stamps(at, [-1, *range(1, 391)]) for at in range(4)])
-        (placed,) = place_bars(raw(start), CALENDAR, 1)
-        assert len(placed.bar) == 4 * 389
-        assert placed.outside_hours_bars == 8
-
-    def test_a_bar_at_the_close_is_only_after_hours(self):
-        start = np.concatenate([stamps(at, range(391)) for at in range(4)])
-        (placed,) = place_bars(raw(start), CALENDAR, 1)
-        assert placed.outside_hours_bars == 4
-
-    FAULTS = (
-        ((0, np.nan), "a price that is missing or no finite number"),
-        ((3, np.inf), "a price that is missing or no finite number"),
-        ((2, 0.0), "a price that is zero or negative"),
-        ((0, -1.0), "a price that is zero or negative"),
-        ((1, 100.2), "high below open, close or low"),
-        ((2, 100.2), "low above open, close or high"),
-        ((4, np.nan), "a volume that is missing or no finite number"),
-        ((4, np.inf), "a volume that is missing or no finite number"),
-        ((4, -1.0), "a negative volume"),
-    )
-
-    @pytest.mark.parametrize(("fault", "message"), FAULTS)
-    def test_impossible_values_are_refused_at_the_first_row_with_their_number(self, fault, message):
-        values = np.tile([100.0, 101.0, 99.0, 100.5, 10.0], (390, 1))
-        values[[7, 9], fault[0]] = fault[1]
-        with pytest.raises(BarsError) as caught:
-            place_bars(raw(stamps(0, range(390)), values), CALENDAR, 1)
-        assert caught.value.line().startswith(
-            f"a.parquet, NVDA: {message} at 2025-06-02T13:37:00Z, the first of 2 such rows; "
-        )
-
-    def test_values_outside_hours_and_at_other_intervals_are_not_looked_at(self):
-        start = np.concatenate([stamps(0, range(391)), stamps(1, range(0, 390, 5))])
-        values = np.tile([100.0, 101.0, 99.0, 100.5, 10.0], (len(start), 1))
-        values[390] = values[391] = np.nan
-        (placed,) = place_bars(raw(start, values), CALENDAR, 1)
-        assert np.isfinite(placed.values).all()
-        with pytest.raises(BarsError, match="at 2025-06-03T13:30:00Z"):
-            place_bars(raw(start, values), CALENDAR, 5)
+    def test_missing_values_are_nan_and_arrays_are_read_only(self, tmp_path):
+        frame(volume=[None, 6.0]).write_parquet(tmp_path / "a.parquet")
+        (bars,) = read_bars(tmp_path / "a.parquet", ["NVDA"]).bars
+        assert np.isnan(bars.values[0, 4])
+        assert not any(column.flags.writeable for block in bars.blocks for column in block)
+        assert not bars.start_utc.flags.writeable

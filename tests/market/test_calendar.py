@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stairways.errors import RangeError
-from stairways.market.calendar import FIRST_DATE, LAST_DATE, exchange_sessions
+from stairways.market.calendar import FIRST_DATE, LAST_DATE, exchange_date, exchange_sessions
 
 # From the exchange's published notices: date, opening instant in UTC, minutes.
 PUBLISHED = [
@@ -66,6 +66,34 @@ def test_every_session_opens_at_half_past_nine_in_new_york():
     for date, instant in zip(found.dates, found.open_utc, strict=True):
         local = instant.item().replace(tzinfo=dt.UTC).astimezone(zone)
         assert (local.date(), local.time()) == (date.item(), dt.time(9, 30))
+
+
+def test_each_session_lies_between_the_midnights_of_its_day():
+    from zoneinfo import ZoneInfo
+
+    found = exchange_sessions(dt.date(2006, 1, 1), dt.date(2025, 12, 31))
+    zone = ZoneInfo("America/New_York")
+    for days, instants in zip((found.dates, found.dates + 1), found.days_utc, strict=True):
+        local = [instant.replace(tzinfo=dt.UTC).astimezone(zone) for instant in instants.tolist()]
+        assert [(instant.date(), instant.time()) for instant in local] == [
+            (day, dt.time()) for day in days.tolist()
+        ]
+    assert ((found.days_utc[0] < found.open_utc) & (found.open_utc < found.days_utc[1])).all()
+    assert found.days_utc.dtype == np.dtype("datetime64[us]")
+
+
+@pytest.mark.parametrize(
+    ("instant", "date"),
+    [
+        ("2025-06-02T23:30:00", "2025-06-02"),
+        ("2025-06-03T03:59:59.999999", "2025-06-02"),
+        ("2025-06-03T04:00:00", "2025-06-03"),
+        ("2025-12-03T04:59:59", "2025-12-02"),
+        ("2025-12-03T05:00:00", "2025-12-03"),
+    ],
+)
+def test_the_evening_belongs_to_the_new_york_date(instant, date):
+    assert exchange_date(np.datetime64(instant, "us")) == dt.date.fromisoformat(date)
 
 
 def test_first_on_or_after_steps_over_closed_days():

@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from stairways.errors import BarsError, ConfigError
 from stairways.market.calendar import exchange_sessions
-from stairways.market.loading import _fill, _Grids, _overnight, load_bars
+from stairways.market.loading import load_bars
 from stairways.market.splits import Split, SplitTable
 
 WEEK = (dt.date(2025, 6, 2), dt.date(2025, 6, 6))
@@ -92,6 +90,13 @@ class TestSources:
         pl.concat(two).sort("timestamp", "symbol").write_parquet(tmp_path / "a.parquet")
         sessions = load_bars(tmp_path, ["NVDA", "MSFT"], 1).sessions
         assert np.array_equal(sessions.close[:, :, 0].ravel(), two[0]["close"].to_numpy())
+
+    def test_how_a_file_is_cut_into_row_groups_changes_nothing(self, tmp_path, two):
+        for rows in (7, 400, 10_000):
+            (tmp_path / f"{rows}").mkdir()
+            pl.concat(two).write_parquet(tmp_path / f"{rows}" / "a.parquet", row_group_size=rows)
+        loaded = [load_bars(tmp_path / f"{rows}", ["NVDA", "MSFT"], 1) for rows in (7, 400, 10_000)]
+        assert len({load.sessions.digest for load in loaded}) == 1
 
     def test_csv_and_parquet_give_the_same_digest(self, tmp_path, two):
         for name in ("p", "c"):
@@ -322,32 +327,6 @@ class TestGaps:
         counts = load_bars(tmp_path, ["NVDA"], 1).quality.of("NVDA")
         assert (counts.zero_volume_bars, counts.filled_bars) == (2, 1)
 
-    @settings(deadline=None, max_examples=60)
-    @given(st.data())
-    def test_the_fill_equals_the_plain_form(self, data):
-        n_bars = np.array(data.draw(st.lists(st.integers(2, 6), min_size=1, max_size=4)))
-        prices = np.arange(1.0, 1.0 + len(n_bars) * 12).reshape(len(n_bars), 6, 2)
-        for session, leg in np.ndindex(len(n_bars), 2):
-            prices[session, n_bars[session] :, leg] = np.nan
-            gaps = data.draw(
-                st.sets(st.integers(0, int(n_bars[session]) - 1), max_size=int(n_bars[session]) - 1)
-            )
-            prices[session, [bar for bar in gaps if session or bar], leg] = np.nan
-        grids = _Grids(*(prices.copy() for _ in range(5)))
-        filled = _fill(grids, n_bars)
-        expected = prices.copy()
-        for leg in range(2):
-            last = np.nan
-            for session in range(len(n_bars)):
-                for bar in range(n_bars[session]):
-                    missing = np.isnan(prices[session, bar, leg])
-                    assert filled[session, bar, leg] == missing
-                    last = last if missing else prices[session, bar, leg]
-                    expected[session, bar, leg] = last
-        for grid in grids.prices:
-            assert np.array_equal(grid, expected, equal_nan=True)
-        assert np.array_equal(grids.volume, np.where(filled, 0.0, prices), equal_nan=True)
-
 
 class TestSegments:
     def load(self, folder, two, entries):
@@ -457,15 +436,6 @@ class TestSplits:
         sessions = load_bars(tmp_path, ["NVDA"], 1, splits=splits).sessions
         assert sessions.filled[2, 0, 0]
         assert sessions.open[2, 0, 0] == sessions.close[1, -1, 0]
-
-    def test_the_overnight_move_goes_from_the_last_bar_there_is_to_the_first(self):
-        prices = np.array([[1.0, 2.0, 3.0, np.nan], [np.nan, 4.0, 5.0, 6.0], [7.0, 8.0, 9.0, 10.0]])[
-            :, :, None
-        ]
-        grids = _Grids(*(prices + 100.0 * column for column in range(5)))
-        previous_close, first_open = _overnight(grids, 0, np.array([True, False, False]))
-        assert np.array_equal(previous_close, [np.nan, 303.0, 306.0], equal_nan=True)
-        assert first_open.tolist() == [1.0, 4.0, 7.0]
 
     def test_between_segments_nothing_is_checked_for_the_symbol_that_starts_anew(self, tmp_path):
         self.write(tmp_path)

@@ -1,16 +1,17 @@
-"""Bars on disk: read long frames, find their interval by content, refuse what can't be used.
+"""Bars on disk: read long frames, refuse what can't be read.
 
 A folder holds Parquet or CSV files with the columns ``timestamp, open, high, low, close, volume`` and,
 as a rule, ``symbol``; a file may hold several symbols and intervals. Timestamps are bar starts with a
-time zone. Values are checked only where they are used: in regular hours, at the interval asked for.
+time zone. Values are checked only where they are used, when the bars are put in their places.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stairways.errors import BarsError
-from stairways.market.calendar import EXCHANGE_TIME_ZONE, FIRST_DATE, LAST_DATE, ExchangeSessions
+from stairways.market.calendar import FIRST_DATE, LAST_DATE, midnights_utc
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,14 +28,13 @@ FILE_SUFFIXES = (".parquet", ".csv")
 SPLIT_FILE = "splits.csv"
 VALUE_COLUMNS = ("open", "high", "low", "close", "volume")
 OPEN, HIGH, LOW, CLOSE, VOLUME = range(5)
-MINUTE_US = 60_000_000
-DAY_US = 86_400_000_000
 SUPPORTED_INTERVALS = (1, 5)
 # A clock time followed by Z or an offset; anything else is a local time.
 _OFFSET_PATTERN = r"\d:\d\d\S*([zZ]|[+-]\d\d:?\d\d)$"
 _TIMESTAMP_FORMAT = "%Y-%m-%dT%H:%M:%S%.f%z"
-# More backward steps than this are disorder, not blocks of several intervals in one file.
-_MAX_RUNS = 4
+
+Columns = tuple[NDArray[np.float64], ...]
+"""Open, high, low, close in USD and volume in shares: five arrays ``(n_rows,)`` of some rows in a row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,19 +45,39 @@ class RawBars:
         file: Name of the file.
         symbol: The symbol.
         start_utc: ``(n_rows,)`` datetime64[us], starts of the bars.
-        dates: ``(n_rows,)`` datetime64[D], exchange dates of the starts.
-        values: ``(n_rows, 5)`` float64: open, high, low, close in USD, volume in shares.
+        blocks: Columns of the rows, block by block as they were decoded: to join them would copy every value.
     """
 
     file: str
     symbol: str
     start_utc: NDArray[np.datetime64]
-    dates: NDArray[np.datetime64]
-    values: NDArray[np.float64]
+    blocks: tuple[Columns, ...]
 
-    def part(self, rows: slice) -> RawBars:
-        """Return some of the rows (views, no copy)."""
-        return RawBars(self.file, self.symbol, self.start_utc[rows], self.dates[rows], self.values[rows])
+    def __post_init__(self) -> None:
+        # Compiled code is kept per type of its arguments, and read-only arrays are a type of their own.
+        for array in (self.start_utc, *(column for block in self.blocks for column in block)):
+            array.setflags(write=False)
+
+    @cached_property
+    def span_utc(self) -> tuple[np.datetime64, np.datetime64]:
+        """Earliest and latest start of a bar."""
+        # As datetime64 every row would be compared with NaT.
+        ticks = self.start_utc.view(np.int64)
+        return np.datetime64(int(ticks.min()), "us"), np.datetime64(int(ticks.max()), "us")
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """``(n_rows, 5)`` float64: open, high, low, close in USD, volume in shares; a copy."""
+        return np.concatenate([np.column_stack(block) for block in self.blocks])
+
+    def blocks_between(self, first: int, stop: int) -> Iterator[tuple[int, Columns]]:
+        """Yield the blocks with any row from ``first`` to before ``stop``, each after its first row."""
+        begin = 0
+        for block in self.blocks:
+            end = begin + len(block[OPEN])
+            if begin < stop and end > first:
+                yield begin, block
+            begin = end
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,31 +93,6 @@ class FileBars:
     file: str
     says_symbol: bool
     bars: tuple[RawBars, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class PlacedBars:
-    """Bars of one symbol, one file and one interval in their places in the calendar.
-
-    Attributes:
-        file: Name of the file.
-        symbol: The symbol.
-        session: ``(n_rows,)`` int64, index of the session in the calendar.
-        bar: ``(n_rows,)`` int64, index of the bar in its session.
-        values: ``(n_rows, 5)`` float64: open, high, low, close in USD, volume in shares.
-        outside_hours_bars: Bars left out because they start before the open or after the close.
-        no_session_bars: Bars left out because their day is no session.
-        intervals_minutes: Every interval that the rows were found to stand at.
-    """
-
-    file: str
-    symbol: str
-    session: NDArray[np.int64]
-    bar: NDArray[np.int64]
-    values: NDArray[np.float64]
-    outside_hours_bars: int
-    no_session_bars: int
-    intervals_minutes: frozenset[float]
 
 
 def bar_files(folder: Path) -> tuple[Path, ...]:
@@ -145,11 +140,10 @@ def read_bars(path: Path, symbols: Sequence[str]) -> FileBars:
             where=str(path),
             remedy="write it anew as Parquet or CSV, or take it out of the folder",
         ) from error
-    own = {symbol: table.filter(pl.col("symbol") == symbol) for symbol in symbols}
     return FileBars(
         file=path.name,
         says_symbol=True,
-        bars=tuple(_raw_bars(rows, symbol, path) for symbol, rows in own.items() if len(rows)),
+        bars=tuple(_raw_bars(rows, symbol, path) for symbol, rows in _by_symbol(table, symbols)),
     )
 
 
@@ -207,45 +201,68 @@ def _symbol_in_name(path: Path, symbols: Sequence[str]) -> str | None:
 def _select(
     frame: pl.LazyFrame, columns: dict[str, str], symbols: Sequence[str], named: str | None, path: Path
 ) -> pl.DataFrame:
-    """Return symbol, timestamp and values of the asked symbols in the file's order."""
+    """Return number, timestamp and values of the asked symbols in the file's order.
+
+    A symbol's place among those asked for stands for its name: two bytes a row instead of sixteen.
+    """
     import polars as pl
 
     symbol = pl.lit(named) if named is not None else pl.col(columns["symbol"]).cast(pl.String)
+    number = pl.coalesce(
+        *(
+            pl.when(pl.col("symbol") == name).then(pl.lit(place, dtype=pl.UInt16))
+            for place, name in enumerate(symbols)
+        )
+    )
     table = (
         frame.with_columns(symbol.alias("symbol"))
         .filter(pl.col("symbol").is_in(list(symbols)) | pl.col("symbol").is_null())
         .select(
-            "symbol",
+            number.alias("number"),
             pl.col(columns["timestamp"]).alias("timestamp"),
             *(pl.col(columns[name]).cast(pl.Float64, strict=False).alias(name) for name in VALUE_COLUMNS),
         )
         .collect()
     )
-    nameless = table["symbol"].null_count()
+    nameless = table["number"].null_count()
     if nameless:
         raise BarsError(f"{nameless} rows have no symbol", where=str(path), remedy="fill the column symbol")
     return table
 
 
+def _by_symbol(table: pl.DataFrame, symbols: Sequence[str]) -> list[tuple[str, pl.DataFrame]]:
+    """Return the rows of each symbol there is; a table of one symbol as it is, for a filter copies."""
+    import polars as pl
+
+    if len(table) and (table["number"] == table["number"][0]).all():
+        return [(symbols[table["number"][0]], table)]
+    own = [(symbol, table.filter(pl.col("number") == place)) for place, symbol in enumerate(symbols)]
+    return [(symbol, rows) for symbol, rows in own if len(rows)]
+
+
 def _raw_bars(table: pl.DataFrame, symbol: str, path: Path) -> RawBars:
-    """Return the rows of one symbol with their timestamps in UTC and as exchange dates."""
+    """Return the rows of one symbol with their timestamps in UTC."""
     where = f"{path}, {symbol}"
-    start = _utc(table["timestamp"], where)
-    dates = start.dt.convert_time_zone(EXCHANGE_TIME_ZONE).dt.date().to_numpy().astype("datetime64[D]")
-    outside = np.flatnonzero((dates < np.datetime64(FIRST_DATE)) | (dates > np.datetime64(LAST_DATE)))
-    if len(outside):
+    stamps = _utc(table["timestamp"], where)
+    start = stamps.dt.replace_time_zone(None).to_numpy()
+    bars = RawBars(file=path.name, symbol=symbol, start_utc=start, blocks=_blocks(table))
+    begin, end = midnights_utc([FIRST_DATE, LAST_DATE + dt.timedelta(days=1)])
+    if bars.span_utc[0] < begin or bars.span_utc[1] >= end:
+        outside = np.flatnonzero((start < begin) | (start >= end))
         raise BarsError(
-            f"the timestamp {start[int(outside[0])]} lies outside the calendar ({len(outside)} such rows)",
+            f"the timestamp {stamps[int(outside[0])]} lies outside the calendar ({len(outside)} such rows)",
             where=where,
             remedy=f"timestamps lie between {FIRST_DATE} and {LAST_DATE}",
         )
-    return RawBars(
-        file=path.name,
-        symbol=symbol,
-        start_utc=start.dt.replace_time_zone(None).to_numpy(),
-        dates=dates,
-        values=table.select(VALUE_COLUMNS).to_numpy(),
-    )
+    return bars
+
+
+def _blocks(table: pl.DataFrame) -> tuple[Columns, ...]:
+    """Return the values block by block; no value is copied where the columns' blocks are of one length."""
+    columns = [table[name].get_chunks() for name in VALUE_COLUMNS]
+    if len({tuple(len(chunk) for chunk in chunks) for chunks in columns}) > 1:
+        return _blocks(table.rechunk())
+    return tuple(tuple(chunk.to_numpy() for chunk in chunks) for chunks in zip(*columns, strict=True))
 
 
 def _utc(stamps: pl.Series, where: str) -> pl.Series:
@@ -289,248 +306,3 @@ def _parsed(stamps: pl.Series, where: str, remedy: str) -> pl.Series:
             remedy="write them like 2025-01-02T14:30:00Z",
         )
     return start
-
-
-def place_bars(raw: RawBars, calendar: ExchangeSessions, interval_minutes: int) -> tuple[PlacedBars, ...]:
-    """Return the bars at one interval in their places; one entry per run of ascending timestamps.
-
-    Raises:
-        BarsError: If timestamps are unsorted, twice there, off the grid, or mark the ends of bars; or if
-            prices or volumes can't be true.
-    """
-    runs = _runs(raw)
-    found = [session_intervals(*_grid_position(run, calendar), calendar) for run in runs]
-    if len(runs) > 1:
-        _check_runs(raw, runs, [witnessed for _, witnessed in found])
-    return tuple(
-        _placed(run, calendar, by_session, witnessed, interval_minutes)
-        for run, (by_session, witnessed) in zip(runs, found, strict=True)
-    )
-
-
-def _runs(raw: RawBars) -> tuple[RawBars, ...]:
-    """Split rows where time steps back: a file may hold one interval after the other."""
-    steps = np.diff(raw.start_utc).astype(np.int64)
-    twice = np.flatnonzero(steps == 0)
-    if len(twice):
-        raise _at_row(
-            raw,
-            int(twice[0]) + 1,
-            "the same timestamp twice in a row",
-            len(twice),
-            "keep one bar per timestamp; bars of two intervals belong in two files",
-        )
-    back = np.flatnonzero(steps < 0) + 1
-    if len(back) >= _MAX_RUNS:
-        raise _unsorted(raw, back)
-    bounds = [0, *(int(row) for row in back), len(raw.start_utc)]
-    return tuple(raw.part(slice(start, stop)) for start, stop in pairwise(bounds))
-
-
-def _check_runs(raw: RawBars, runs: Sequence[RawBars], witnessed: Sequence[frozenset[int]]) -> None:
-    """Refuse several runs unless each stands at intervals of its own: then they are blocks, not disorder."""
-    seen: set[int] = set()
-    for intervals in witnessed:
-        if not intervals or intervals & seen:
-            first = len(runs[0].start_utc)
-            raise _unsorted(raw, np.array([first]))
-        seen |= intervals
-
-
-def _unsorted(raw: RawBars, back: NDArray[np.int64]) -> BarsError:
-    return _at_row(raw, int(back[0]), "unsorted: time steps back", len(back), "sort by symbol and timestamp")
-
-
-def _grid_position(
-    raw: RawBars, calendar: ExchangeSessions
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return where each row stands, three arrays ``(n_rows,)``.
-
-    The session of its day or, on a day without one, the last before; microseconds since that session's open;
-    whether the row lies in its hours.
-    """
-    session = np.searchsorted(calendar.dates, raw.dates, side="right") - 1
-    nearest = np.maximum(session, 0)
-    offset_us = (raw.start_utc - calendar.open_utc[nearest].astype("datetime64[us]")).astype(np.int64)
-    inside = (calendar.dates[nearest] == raw.dates) & (offset_us >= 0)
-    inside &= offset_us < calendar.minutes[nearest] * MINUTE_US
-    return nearest, offset_us, inside
-
-
-def session_intervals(
-    session: NDArray[np.int64],
-    offset_us: NDArray[np.int64],
-    inside: NDArray[np.bool_],
-    calendar: ExchangeSessions,
-) -> tuple[NDArray[np.int64], frozenset[int]]:
-    """Find the interval of each session from the distances between its timestamps.
-
-    A session is a witness of its interval (its most frequent distance, ties to the smaller) if it holds at
-    least half the bars of that interval and nine in ten lie on its grid. Sessions too thin to tell take the
-    interval of the last witness before them, else of the first after; without any witness all take the most
-    frequent distance of all.
-
-    Args:
-        session: ``(n_rows,)`` int64, index into the calendar, ascending.
-        offset_us: ``(n_rows,)`` int64, microseconds since the session's open, ascending within a session.
-        inside: ``(n_rows,)`` bool, whether the row lies in regular hours; others are not looked at.
-        calendar: The sessions.
-
-    Returns:
-        ``(n_sessions,)`` int64, the interval in microseconds, 0 where nothing is known; and the intervals
-        that have a witness.
-    """
-    session, offset_us = session[inside], offset_us[inside]
-    within = session[1:] == session[:-1]
-    distance = np.diff(offset_us)[within]
-    keys, counts = np.unique(session[1:][within] * DAY_US + distance, return_counts=True)
-    if not len(keys):
-        return np.zeros(len(calendar), dtype=np.int64), frozenset()
-    own = _most_frequent(keys // DAY_US, keys % DAY_US, counts, len(calendar))
-    clear = _is_clear(session, offset_us, own, calendar)
-    usual = _mode(own[clear])
-    witness = clear & (
-        np.isin(own, [minutes * MINUTE_US for minutes in SUPPORTED_INTERVALS]) | (own == usual)
-    )
-    if not witness.any():
-        return np.full(len(calendar), _mode(distance), dtype=np.int64), frozenset()
-    return _carried(own, witness), frozenset(int(interval) for interval in np.unique(own[witness]))
-
-
-def _most_frequent(
-    group: NDArray[np.int64], value: NDArray[np.int64], counts: NDArray[np.int64], n_groups: int
-) -> NDArray[np.int64]:
-    """Return the most frequent value of each group, ties to the smaller, 0 for empty groups."""
-    order = np.lexsort((value, -counts, group))
-    groups, first = np.unique(group[order], return_index=True)
-    result = np.zeros(n_groups, dtype=np.int64)
-    result[groups] = value[order][first]
-    return result
-
-
-def _mode(values: NDArray[np.int64]) -> int:
-    """Return the most frequent value, ties to the smaller; 0 for none."""
-    if not len(values):
-        return 0
-    distinct, counts = np.unique(values, return_counts=True)
-    return int(distinct[np.argmax(counts)])
-
-
-def _is_clear(
-    session: NDArray[np.int64],
-    offset_us: NDArray[np.int64],
-    interval_us: NDArray[np.int64],
-    calendar: ExchangeSessions,
-) -> NDArray[np.bool_]:
-    """Return whether each session holds half the bars of its interval, nine in ten on its grid."""
-    rows = np.bincount(session, minlength=len(calendar))
-    divisor = np.maximum(interval_us, 1)[session]
-    on_grid = np.bincount(session, weights=(offset_us % divisor == 0), minlength=len(calendar))
-    half_full = 2 * rows * interval_us >= calendar.minutes * MINUTE_US
-    return (interval_us > 0) & half_full & (10 * on_grid >= 9 * rows)
-
-
-def _carried(values: NDArray[np.int64], known: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return values with the unknown ones replaced by the last known before, else the first after."""
-    last_known = np.maximum.accumulate(np.where(known, np.arange(len(values)), -1))
-    return values[np.where(last_known < 0, int(np.argmax(known)), last_known)]
-
-
-def _placed(
-    run: RawBars,
-    calendar: ExchangeSessions,
-    by_session_us: NDArray[np.int64],
-    witnessed: frozenset[int],
-    interval_minutes: int,
-) -> PlacedBars:
-    """Place and check the rows of one run that stand at the interval."""
-    session, offset_us, inside = _grid_position(run, calendar)
-    interval_us = interval_minutes * MINUTE_US
-    at_interval = by_session_us[session] == interval_us
-    used = inside & at_interval
-    _check_bar_starts(run, session, offset_us, at_interval, inside, calendar)
-    _check_grid(run, offset_us, used, interval_minutes)
-    _check_values(run, used)
-    on_session_day = calendar.dates[session] == run.dates
-    found = witnessed or frozenset(int(value) for value in np.unique(by_session_us) if value)
-    return PlacedBars(
-        file=run.file,
-        symbol=run.symbol,
-        session=session[used],
-        bar=offset_us[used] // interval_us,
-        values=run.values[used],
-        outside_hours_bars=int((at_interval & on_session_day & ~inside).sum()),
-        no_session_bars=int((at_interval & ~on_session_day).sum()),
-        intervals_minutes=frozenset(value / MINUTE_US for value in found),
-    )
-
-
-def _check_bar_starts(
-    run: RawBars,
-    session: NDArray[np.int64],
-    offset_us: NDArray[np.int64],
-    at_interval: NDArray[np.bool_],
-    inside: NDArray[np.bool_],
-    calendar: ExchangeSessions,
-) -> None:
-    """Refuse timestamps that mark bar ends: never one at the open, always one at the close.
-
-    With bars before the open nothing can be told, nor with fewer than three sessions.
-    """
-    n_sessions = len(calendar)
-    length_us = calendar.minutes[session] * MINUTE_US
-    present = np.bincount(session[inside & at_interval], minlength=n_sessions) > 0
-    at_open = np.bincount(session[at_interval & (offset_us == 0)], minlength=n_sessions) > 0
-    at_close = np.bincount(session[at_interval & (offset_us == length_us)], minlength=n_sessions) > 0
-    before_open = bool((at_interval & (offset_us < 0)).any())
-    like_ends = int((present & ~at_open & at_close).sum())
-    if before_open or present.sum() < 3 or like_ends * 10 < 9 * present.sum():
-        return
-    raise BarsError(
-        f"timestamps look like bar ends: {like_ends} of {present.sum()} sessions have none at the open "
-        "but one at the close",
-        where=f"{run.file}, {run.symbol}",
-        remedy="timestamps are bar starts: shift them back by one bar",
-    )
-
-
-def _check_grid(
-    run: RawBars, offset_us: NDArray[np.int64], used: NDArray[np.bool_], interval_minutes: int
-) -> None:
-    off = np.flatnonzero(used & (offset_us % (interval_minutes * MINUTE_US) != 0))
-    if len(off):
-        raise _at_row(
-            run,
-            int(off[0]),
-            f"not on the grid of {interval_minutes} min from the session's open",
-            len(off),
-            "timestamps are bar starts such as 09:30:00 New York; mend or remove these rows",
-        )
-
-
-def _check_values(run: RawBars, used: NDArray[np.bool_]) -> None:
-    """Refuse prices and volumes that can't be true."""
-    prices, volume = run.values[:, :VOLUME], run.values[:, VOLUME]
-    highest, lowest = prices.max(axis=1), prices.min(axis=1)
-    with np.errstate(invalid="ignore"):
-        faults = (
-            ("a price that is missing or no finite number", ~np.isfinite(prices).all(axis=1)),
-            ("a price that is zero or negative", (prices <= 0.0).any(axis=1)),
-            ("high below open, close or low", prices[:, HIGH] < highest),
-            ("low above open, close or high", prices[:, LOW] > lowest),
-            ("a volume that is missing or no finite number", ~np.isfinite(volume)),
-            ("a negative volume", volume < 0.0),
-        )
-    for fault, rows in faults:
-        wrong = np.flatnonzero(rows & used)
-        if len(wrong):
-            raise _at_row(run, int(wrong[0]), fault, len(wrong), "mend or remove these rows")
-
-
-def _at_row(raw: RawBars, row: int, fault: str, count: int, remedy: str) -> BarsError:
-    """Return the error of one fault at its first row."""
-    stamp = raw.start_utc[row]
-    whole_second = stamp == stamp.astype("datetime64[s]")
-    start = np.datetime_as_string(stamp, unit="s" if whole_second else "us")
-    first = "" if count == 1 else f", the first of {count} such rows"
-    return BarsError(f"{fault} at {start}Z{first}", where=f"{raw.file}, {raw.symbol}", remedy=remedy)

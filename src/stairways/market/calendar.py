@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +42,15 @@ class ExchangeSessions:
     def __len__(self) -> int:
         return len(self.dates)
 
+    @cached_property
+    def days_utc(self) -> NDArray[np.datetime64]:
+        """``(2, n_sessions)`` datetime64[us], UTC: the midnights that begin and end each session's day."""
+        # The end of one day is as a rule the start of the next session's.
+        days, each = np.unique([self.dates, self.dates + np.timedelta64(1, "D")], return_inverse=True)
+        bounds = midnights_utc(days.tolist())[each]
+        bounds.setflags(write=False)
+        return bounds
+
     def n_bars(self, interval_minutes: int) -> NDArray[np.int64]:
         """Return ``(n_sessions,)`` int64, the bars of each session at one interval."""
         return self.minutes // interval_minutes
@@ -47,6 +58,22 @@ class ExchangeSessions:
     def first_on_or_after(self, day: dt.date) -> int:
         """Return the index of the first session on or after a date; ``len(self)`` past the end."""
         return int(np.searchsorted(self.dates, np.datetime64(day, "D"), side="left"))
+
+
+def midnights_utc(days: Iterable[dt.date]) -> NDArray[np.datetime64]:
+    """Return ``(n_days,)`` datetime64[us], the UTC instants of the exchange's midnights that begin the days.
+
+    The exchange's clock is changed at two in the morning, so each day has one midnight.
+    """
+    zone = ZoneInfo(EXCHANGE_TIME_ZONE)
+    seconds = [dt.datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() for day in days]
+    return np.array(seconds, dtype=np.int64).astype("datetime64[s]").astype("datetime64[us]")
+
+
+def exchange_date(instant_utc: np.datetime64) -> dt.date:
+    """Return the exchange's date at an instant."""
+    instant = dt.datetime.fromtimestamp(int(instant_utc.astype("datetime64[s]").astype(np.int64)), dt.UTC)
+    return instant.astimezone(ZoneInfo(EXCHANGE_TIME_ZONE)).date()
 
 
 def exchange_sessions(first: dt.date, last: dt.date) -> ExchangeSessions:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +27,12 @@ from stairways.market.bars import (
     SPLIT_FILE,
     SUPPORTED_INTERVALS,
     VOLUME,
-    PlacedBars,
     RawBars,
     bar_files,
-    place_bars,
     read_bars,
     symbols_in,
 )
-from stairways.market.calendar import ExchangeSessions, exchange_sessions
+from stairways.market.calendar import ExchangeSessions, exchange_date, exchange_sessions
 from stairways.market.quality import (
     AbsentSpan,
     DroppedSession,
@@ -46,6 +44,9 @@ from stairways.market.quality import (
 )
 from stairways.market.sessions import FULL_SESSION_MINUTES, Sessions
 from stairways.market.splits import SplitTable, check_overnight_moves, price_divisors
+
+if TYPE_CHECKING:
+    from stairways.market.placing import SymbolBars
 
 SEGMENTS_FILE = "segments.json"
 # A session is dropped if it lacks more than one bar in twenty: 5 %, exact in integers.
@@ -74,19 +75,6 @@ class _Mark:
 
 
 @dataclass(frozen=True, eq=False)
-class _SymbolBars:
-    """All bars of one symbol at the interval, in order of session and bar; see PlacedBars."""
-
-    symbol: str
-    files: tuple[str, ...]
-    session: NDArray[np.int64]
-    bar: NDArray[np.int64]
-    values: NDArray[np.float64]
-    outside_hours_bars: int
-    no_session_bars: int
-
-
-@dataclass(frozen=True, eq=False)
 class _Selection:
     """Which sessions of the calendar are kept.
 
@@ -105,22 +93,6 @@ class _Selection:
     start: NDArray[np.bool_]
     symbol_start: NDArray[np.bool_]
     dropped: tuple[DroppedSession, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Grids:
-    """Open, high, low, close, volume as ``(n_sessions, max_bars, n_symbols)`` float64; NaN where missing."""
-
-    open: NDArray[np.float64]
-    high: NDArray[np.float64]
-    low: NDArray[np.float64]
-    close: NDArray[np.float64]
-    volume: NDArray[np.float64]
-
-    @property
-    def prices(self) -> tuple[NDArray[np.float64], ...]:
-        """The four price grids."""
-        return self.open, self.high, self.low, self.close
 
 
 def load_bars(
@@ -145,6 +117,8 @@ def load_bars(
         ConfigError: If no symbol is asked for, one twice, or an interval other than 1 or 5 minutes.
         BarsError: If the bars can't be used as they are; the message names file, symbol and timestamp.
     """
+    from stairways.market.placing import merge_bars, place_bars
+
     asked = _checked_symbols(symbols, interval_minutes)
     files = bar_files(folder)
     read = tuple(read_bars(path, asked) for path in files)
@@ -153,14 +127,14 @@ def load_bars(
     _check_present(raw, asked, files, nameless, folder)
     calendar = _calendar(raw, folder)
     placed = tuple(bars for part in raw for bars in place_bars(part, calendar, interval_minutes))
-    merged = tuple(_merge(symbol, placed, calendar, interval_minutes) for symbol in asked)
+    merged = tuple(merge_bars(symbol, placed, calendar, interval_minutes) for symbol in asked)
     marks = _read_marks(folder / SEGMENTS_FILE)
     marked = np.stack([_marked(bars, marks, calendar, interval_minutes) for bars in merged], axis=1)
     selection = _select(merged, marked, calendar, interval_minutes)
     _check_selection(selection, calendar, asked, folder, strict=strict)
     table = splits if splits is not None else _folder_splits(folder)
-    sessions = _assemble(merged, selection, calendar, interval_minutes, table, folder)
-    quality = _report(sessions, merged, selection, calendar, table, nameless, _unused(marks, files))
+    sessions, quiet = _assemble(merged, selection, calendar, interval_minutes, table, folder)
+    quality = _report(sessions, merged, selection, calendar, quiet, table, nameless, _unused(marks, files))
     return LoadedBars(sessions=sessions, quality=quality)
 
 
@@ -198,8 +172,8 @@ def _check_present(
 
 def _calendar(raw: Sequence[RawBars], folder: Path) -> ExchangeSessions:
     """Return the exchange sessions that the bars span."""
-    first = session_date(min(bars.dates.min() for bars in raw))
-    last = session_date(max(bars.dates.max() for bars in raw))
+    first = exchange_date(min(bars.span_utc[0] for bars in raw))
+    last = exchange_date(max(bars.span_utc[1] for bars in raw))
     calendar = exchange_sessions(first, last)
     if not len(calendar):
         raise BarsError(
@@ -208,45 +182,6 @@ def _calendar(raw: Sequence[RawBars], folder: Path) -> ExchangeSessions:
             remedy="check dates and time zone of the timestamps",
         )
     return calendar
-
-
-def _merge(
-    symbol: str, placed: Sequence[PlacedBars], calendar: ExchangeSessions, interval_minutes: int
-) -> _SymbolBars:
-    """Put the bars of one symbol together; refuse the same bar in two files."""
-    own = [bars for bars in placed if bars.symbol == symbol]
-    parts = [bars for bars in own if len(bars.session)]
-    if not parts:
-        there = sorted({interval for bars in own for interval in bars.intervals_minutes})
-        raise BarsError(
-            f"{symbol} has no bars of {interval_minutes} min in regular hours",
-            where=", ".join(sorted({bars.file for bars in own})),
-            remedy=f"intervals there: {', '.join(f'{minutes:g} min' for minutes in there) or 'none'}",
-        )
-    session = np.concatenate([bars.session for bars in parts])
-    bar = np.concatenate([bars.bar for bars in parts])
-    part = np.repeat(np.arange(len(parts)), [len(bars.session) for bars in parts])
-    order = np.argsort(session * FULL_SESSION_MINUTES + bar, kind="stable")
-    session, bar, part = session[order], bar[order], part[order]
-    twice = np.flatnonzero((np.diff(session) == 0) & (np.diff(bar) == 0))
-    if len(twice):
-        at = int(twice[0])
-        start = calendar.open_utc[session[at]] + np.timedelta64(int(bar[at]) * interval_minutes, "m")
-        raise BarsError(
-            f"the same bar twice: {start}Z in {parts[part[at]].file} and {parts[part[at + 1]].file} "
-            f"({len(twice)} such bars)",
-            where=symbol,
-            remedy="keep each bar in one file",
-        )
-    return _SymbolBars(
-        symbol=symbol,
-        files=tuple(sorted({bars.file for bars in parts})),
-        session=session,
-        bar=bar,
-        values=np.concatenate([bars.values for bars in parts])[order],
-        outside_hours_bars=sum(bars.outside_hours_bars for bars in own),
-        no_session_bars=sum(bars.no_session_bars for bars in own),
-    )
 
 
 def _read_marks(path: Path) -> tuple[_Mark, ...]:
@@ -286,7 +221,7 @@ def _parse_mark(entry: Any, where: str) -> _Mark:
 
 
 def _marked(
-    bars: _SymbolBars, marks: Sequence[_Mark], calendar: ExchangeSessions, interval_minutes: int
+    bars: SymbolBars, marks: Sequence[_Mark], calendar: ExchangeSessions, interval_minutes: int
 ) -> NDArray[np.bool_]:
     """Return ``(n_calendar,)`` bool: sessions that a mark makes the first of a segment.
 
@@ -306,17 +241,15 @@ def _marked(
 
 
 def _select(
-    merged: Sequence[_SymbolBars],
+    merged: Sequence[SymbolBars],
     marked: NDArray[np.bool_],
     calendar: ExchangeSessions,
     interval_minutes: int,
 ) -> _Selection:
     """Choose the sessions in which all symbols are present and good, and find where segments start."""
     n_bars = calendar.n_bars(interval_minutes)
-    counts = np.stack([np.bincount(bars.session, minlength=len(calendar)) for bars in merged], axis=1)
-    opens = np.stack(
-        [np.bincount(bars.session[bars.bar == 0], minlength=len(calendar)) > 0 for bars in merged], axis=1
-    )
+    counts = np.stack([bars.counts for bars in merged], axis=1)
+    opens = np.stack([bars.first_bar == 0 for bars in merged], axis=1)
     missing = n_bars[:, None] - counts
     present = np.logical_and.reduce(counts > 0, axis=1)
     thin = (missing * MISSING_BARS_DIVISOR > n_bars[:, None]) & present[:, None]
@@ -394,95 +327,46 @@ def _folder_splits(folder: Path) -> SplitTable:
 
 
 def _assemble(
-    merged: Sequence[_SymbolBars],
+    merged: Sequence[SymbolBars],
     selection: _Selection,
     calendar: ExchangeSessions,
     interval_minutes: int,
     splits: SplitTable,
     folder: Path,
-) -> Sessions:
-    """Lay the kept bars on the grid, check and adjust for splits, then fill."""
+) -> tuple[Sessions, NDArray[np.int64]]:
+    """Lay the kept bars on the grid, check and adjust for splits, then fill.
+
+    Returns:
+        The sessions, and how many of each symbol's bars have volume 0: ``(n_symbols,)`` int64.
+    """
+    from stairways.market.grids import adjust, fill, lay_bars, overnight
+
     keep = selection.keep
     dates, n_bars = calendar.dates[keep], selection.n_bars[keep]
-    grids = _grids(merged, keep, FULL_SESSION_MINUTES // interval_minutes)
+    grids, quiet = lay_bars(merged, keep, FULL_SESSION_MINUTES // interval_minutes)
     for leg, bars in enumerate(merged):
         own = splits.of(bars.symbol)
         starts = selection.symbol_start[keep, leg]
-        previous_close, first_open = _overnight(grids, leg, starts)
+        previous_close, first_open = overnight(grids, leg, bars.first_bar[keep], bars.last_bar[keep], starts)
         check_overnight_moves(bars.symbol, dates, previous_close, first_open, own)
-        _adjust(grids, leg, price_divisors(dates, own))
-    filled = _fill(grids, n_bars)
-    return Sessions(
+        adjust(grids, leg, price_divisors(dates, own))
+    filled = fill(grids, n_bars, selection.counts[keep])
+    sessions = Sessions(
         symbols=tuple(bars.symbol for bars in merged),
         interval_minutes=interval_minutes,
         dates=dates,
         open_utc=calendar.open_utc[keep],
         n_bars=n_bars,
-        open=grids.open,
-        high=grids.high,
-        low=grids.low,
-        close=grids.close,
-        volume=grids.volume,
+        open=grids[OPEN],
+        high=grids[HIGH],
+        low=grids[LOW],
+        close=grids[CLOSE],
+        volume=grids[VOLUME],
         filled=filled,
         segment=np.cumsum(selection.start[keep]) - 1,
         source=f"bars in {folder.resolve().name}",
     )
-
-
-def _grids(merged: Sequence[_SymbolBars], keep: NDArray[np.bool_], max_bars: int) -> _Grids:
-    """Lay the bars of kept sessions on the grid; NaN where there is none."""
-    shape = (int(keep.sum()), max_bars, len(merged))
-    grids = [np.full(shape, np.nan) for _ in range(VOLUME + 1)]
-    position = np.cumsum(keep) - 1
-    for leg, bars in enumerate(merged):
-        kept = keep[bars.session]
-        session, bar = position[bars.session[kept]], bars.bar[kept]
-        for column, grid in enumerate(grids):
-            grid[session, bar, leg] = bars.values[kept, column]
-    return _Grids(grids[OPEN], grids[HIGH], grids[LOW], grids[CLOSE], grids[VOLUME])
-
-
-def _overnight(
-    grids: _Grids, leg: int, starts: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the previous close (NaN at a segment's start) and the first open of each session."""
-    present = ~np.isnan(grids.close[:, :, leg])
-    sessions, n_grid = np.arange(len(present)), present.shape[1]
-    first_open = grids.open[sessions, present.argmax(axis=1), leg]
-    last_close = grids.close[sessions, n_grid - 1 - present[:, ::-1].argmax(axis=1), leg]
-    previous = np.concatenate([[np.nan], last_close[:-1]])
-    return np.where(starts, np.nan, previous), first_open
-
-
-def _adjust(grids: _Grids, leg: int, divisors: NDArray[np.float64]) -> None:
-    """Put earlier sessions of one symbol on the later share basis, in place."""
-    if (divisors == 1.0).all():
-        return
-    for prices in grids.prices:
-        prices[:, :, leg] /= divisors[:, None]
-    grids.volume[:, :, leg] *= divisors[:, None]
-
-
-def _fill(grids: _Grids, n_bars: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Fill missing bars with the last close before them, volume 0, in place; return where.
-
-    Before a session's first bar that is the last close of the session before, which the selection has
-    made sure to be of the same segment.
-    """
-    present = ~np.isnan(grids.close)
-    bars = np.arange(present.shape[1])[None, :, None]
-    filled = ~present & (bars < n_bars[:, None, None])
-    if not filled.any():
-        return filled
-    last = np.maximum.accumulate(np.where(present, bars, -1), axis=1)
-    close = np.take_along_axis(grids.close, np.maximum(last, 0), axis=1)
-    previous_session = np.full_like(close[:, :1], np.nan)
-    previous_session[1:] = close[:-1, -1:]
-    carried = np.where(last >= 0, close, previous_session)[filled]
-    for prices in grids.prices:
-        prices[filled] = carried
-    grids.volume[filled] = 0.0
-    return filled
+    return sessions, quiet
 
 
 def _unused(marks: Sequence[_Mark], files: Sequence[Path]) -> tuple[str, ...]:
@@ -493,9 +377,10 @@ def _unused(marks: Sequence[_Mark], files: Sequence[Path]) -> tuple[str, ...]:
 
 def _report(
     sessions: Sessions,
-    merged: Sequence[_SymbolBars],
+    merged: Sequence[SymbolBars],
     selection: _Selection,
     calendar: ExchangeSessions,
+    quiet: NDArray[np.int64],
     splits: SplitTable,
     files_unused: tuple[str, ...],
     marks_unused: tuple[str, ...],
@@ -518,7 +403,10 @@ def _report(
         sessions=len(sessions),
         dropped=selection.dropped,
         absent=absent,
-        per_symbol=tuple(_symbol_quality(sessions, leg, bars, absent) for leg, bars in enumerate(merged)),
+        per_symbol=tuple(
+            _symbol_quality(bars, selection, int(zeros), absent)
+            for bars, zeros in zip(merged, quiet, strict=True)
+        ),
         half_days=tuple(session_date(date) for date in sessions.dates[half]),
         segments=segment_spans(sessions),
         splits=tuple(split for split in splits.splits if split.symbol in sessions.symbols),
@@ -527,14 +415,14 @@ def _report(
 
 
 def _symbol_quality(
-    sessions: Sessions, leg: int, bars: _SymbolBars, absent: Sequence[AbsentSpan]
+    bars: SymbolBars, selection: _Selection, zero_volume_bars: int, absent: Sequence[AbsentSpan]
 ) -> SymbolQuality:
-    filled = sessions.filled[:, :, leg]
+    keep = selection.keep
     return SymbolQuality(
         symbol=bars.symbol,
-        filled_bars=int(filled.sum()),
-        filled_opening_bars=int(np.logical_and.accumulate(filled, axis=1).sum()),
-        zero_volume_bars=int(((sessions.volume[:, :, leg] == 0.0) & ~filled).sum()),
+        filled_bars=int((selection.n_bars - bars.counts)[keep].sum()),
+        filled_opening_bars=int(bars.first_bar[keep].sum()),
+        zero_volume_bars=zero_volume_bars,
         outside_hours_bars=bars.outside_hours_bars,
         no_session_bars=bars.no_session_bars,
         absent_sessions=sum(span.sessions for span in absent if span.symbol == bars.symbol),
