@@ -91,6 +91,6 @@ def rows() -> list[Row]:
             ours=mine,
             peer=peer,
             bar=Bar(3.0, at_least=True, text=">= 3x"),
-            note="ours also fills small gaps, checks splits, digests the content and reports quality",
+            note="ours also finds the interval, fills small gaps, checks splits and reports quality",
         )
     ]

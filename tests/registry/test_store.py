@@ -128,7 +128,7 @@ def test_a_foreign_link_is_no_champion(store, target):
 
 def test_a_file_in_its_place_is_no_champion(store):
     store.link.write_text("x")
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError, match="is no link"):
         store.champion()
 
 

@@ -14,6 +14,7 @@ champion or the new, never none.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -42,6 +43,7 @@ TRUST_FILE = "trust.json"
 LOCK_FILE = ".lock"
 LOCK_SECONDS = 30.0
 _LOCK_PAUSE_SECONDS = 0.01
+_REPAIR = "remove it, and promote again"
 _LINK_PREFIX, _LINK_SUFFIX = f".{CHAMPION_LINK}.", ".link"
 
 
@@ -160,13 +162,15 @@ class Store:
         except FileNotFoundError:
             return None
         except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise StorageError("is no link", where=str(self.link), remedy=_REPAIR) from error
             raise storage_error(error, self.link) from error
         folder, _, digest = target.rpartition("/")
         if folder != ARTIFACTS_FOLDER or not is_digest(digest):
             raise StorageError(
                 f"names {target}, no artifact of this registry",
                 where=str(self.link),
-                remedy="remove it, and promote again",
+                remedy=_REPAIR,
             )
         return digest
 
