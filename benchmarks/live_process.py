@@ -36,7 +36,7 @@ def main() -> None:
     from stairways.live.decider import Decider
     from stairways.live.state import read_state
     from stairways.trading.account import Account
-    from stairways.tuning.packing import unpack
+    from stairways.unpacking import unpack
 
     artifact, folder = Path(sys.argv[1]), Path(sys.argv[2])
     packed = unpack(artifact)
@@ -96,7 +96,7 @@ def prepare(artifact: Path, sessions: Sessions, n_live: int, folder: Path) -> No
     from stairways.live.state import LiveState, write_state
     from stairways.market.feature_stream import FeatureStream
     from stairways.market.regime import RegimeDetector
-    from stairways.tuning.packing import unpack
+    from stairways.unpacking import unpack
 
     packed = unpack(artifact)
     first = len(sessions) - n_live

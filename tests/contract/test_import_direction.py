@@ -25,15 +25,18 @@ BELOW = {
     "evaluation": {"errors", "market", "trading", "control", "envs", "policies"},
     "registry": {"errors", "evaluation"},
     "config": {"errors", "market", "trading", "control", "envs", "policies", "learning", "evaluation"},
-    "live": {"errors", "config", "market", "trading", "control", "policies", "evaluation", "registry"},
+    "unpacking": {"errors", "config", "market", "trading", "control", "policies", "evaluation", "registry"},
+    "live": {
+        "errors", "config", "market", "trading", "control", "policies", "evaluation", "registry", "unpacking",
+    },
     "reporting": {"errors", "config", "market", "trading", "control", "evaluation", "registry"},
     "tuning": {
         "errors", "config", "market", "trading", "control", "envs", "policies", "learning", "evaluation",
-        "registry", "reporting",
+        "registry", "reporting", "unpacking",
     },
     "proof": {
         "errors", "config", "market", "trading", "control", "envs", "policies", "learning", "evaluation",
-        "registry", "reporting", "tuning",
+        "registry", "reporting", "tuning", "unpacking",
     },
 }  # fmt: skip
 """What each room may import; ``cli`` may import everything, and nothing imports ``cli``."""

@@ -28,9 +28,10 @@ from stairways.tuning.cross_asset import (
     judge_cross_asset,
     judge_on,
 )
-from stairways.tuning.packing import pack_candidate, pack_gold, unpack
+from stairways.tuning.packing import pack_candidate, pack_gold
 from stairways.tuning.pairs import largest_drawdown
 from stairways.tuning.seeds import Stream, key
+from stairways.unpacking import unpack
 
 SYMBOLS = ("NVDA", "MSFT", "AAPL")
 FITTED, JUDGED = slice(5, 35), slice(60, 90)

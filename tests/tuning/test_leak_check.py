@@ -25,7 +25,8 @@ from stairways.tuning.leak_check import (
     own_market,
     product_pipeline,
 )
-from stairways.tuning.packing import pack_gold, unpack
+from stairways.tuning.packing import pack_gold
+from stairways.unpacking import unpack
 
 FITTED = slice(3, 20)
 

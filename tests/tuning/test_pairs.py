@@ -18,7 +18,7 @@ from stairways.market.samples import sample_market
 from stairways.policies.spec import PolicySpec
 from stairways.registry.artifact import write_artifact
 from stairways.trading.rules import TradingRules
-from stairways.tuning.packing import pack_gold, unpack
+from stairways.tuning.packing import pack_gold
 from stairways.tuning.pairs import (
     intraday_drawdowns,
     largest_drawdown,
@@ -28,6 +28,7 @@ from stairways.tuning.pairs import (
     whole_ledger,
     whole_nav,
 )
+from stairways.unpacking import unpack
 
 SYMBOLS = ("NVDA", "MSFT", "AAPL")
 N_SESSIONS, FITTED, JUDGED = 80, slice(5, 35), slice(60, 80)

@@ -19,9 +19,9 @@ from stairways.registry.artifact import read_artifact, write_artifact
 from stairways.registry.database import GateDatabase
 from stairways.trading.sharpe import annual_sharpe
 from stairways.tuning import walk_forward
-from stairways.tuning.packing import unpack
 from stairways.tuning.run_folder import RunFolder
 from stairways.tuning.walk_forward import WalkForward, WindowSizes, roll, walk_record
+from stairways.unpacking import unpack
 
 SIZES = WindowSizes(train=24, tune=24, test=20, step=20)
 TESTED = DateRange.model_validate("2022-04-01:2022-05-27")

@@ -160,8 +160,8 @@ def settings_for_gold(config: Path | None, overrides: dict[str, Any], preset: An
     """
     from stairways.config import load_settings
     from stairways.errors import ConfigError
-    from stairways.tuning.packing import unpack
     from stairways.tuning.shipped import shipped_gold
+    from stairways.unpacking import unpack
 
     first = load_settings(config, overrides, preset)
     if first.call.gold is None and first.market.bars is not None:

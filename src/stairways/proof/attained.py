@@ -34,9 +34,9 @@ def attained(decision_key: int, n_sessions: int | None) -> dict[str, Any]:
     from stairways.trading.observation import observe
     from stairways.tuning.contest import Arena, Entrant, calibrated_entrant
     from stairways.tuning.market_access import open_dataset
-    from stairways.tuning.packing import unpack
     from stairways.tuning.ranges import SAMPLE_RANGES, span_of
     from stairways.tuning.shipped import shipped_gold
+    from stairways.unpacking import unpack
 
     gold = unpack(shipped_gold())
     settings = load_settings(None, {}, base={"trading": gold.rules.model_dump(mode="json")})

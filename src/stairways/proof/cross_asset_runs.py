@@ -30,11 +30,12 @@ from stairways.tuning.cross_asset import (
 )
 from stairways.tuning.evaluate import POLICY
 from stairways.tuning.gold import GoldTraining
-from stairways.tuning.packing import pack_candidate, pack_gold, unpack
+from stairways.tuning.packing import pack_candidate, pack_gold
 from stairways.tuning.pairs import largest_drawdown, of_symbols, whole_nav
 from stairways.tuning.run import TuneRun
-from stairways.tuning.run_folder import ARTIFACT_FOLDER, Silent
+from stairways.tuning.run_folder import Silent
 from stairways.tuning.shipped import shipped_gold
+from stairways.unpacking import ARTIFACT_FOLDER, unpack
 
 if TYPE_CHECKING:
     from stairways.policies.program import Weights

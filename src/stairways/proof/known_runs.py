@@ -24,9 +24,9 @@ from stairways.proof.known_answers import (
 from stairways.proof.plants import EPOCH
 from stairways.trading.metrics import measure
 from stairways.tuning.contest import Arena, Entrant, scripted_baselines
-from stairways.tuning.packing import unpack
 from stairways.tuning.run_folder import Silent
 from stairways.tuning.seeds import Stream, stream
+from stairways.unpacking import unpack
 
 if TYPE_CHECKING:
     from stairways.evaluation.replay import Replay

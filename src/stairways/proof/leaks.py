@@ -26,8 +26,8 @@ from stairways.tuning.leak_check import (
     leak_settings_base,
 )
 from stairways.tuning.market_access import open_for
-from stairways.tuning.packing import unpack
 from stairways.tuning.shipped import shipped_gold
+from stairways.unpacking import unpack
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -188,9 +188,8 @@ def _judged(run: TuneRun, summary: Mapping[str, Any]) -> dict[str, Any]:
 def _replays(run: TuneRun, market: ObservedMarket) -> dict[str, Replay]:
     """Lead the candidate and its references through sessions, as the run's artifacts state them."""
     from stairways.tuning.contest import Arena, Entrant
-    from stairways.tuning.packing import unpack
-    from stairways.tuning.run_folder import ARTIFACT_FOLDER
     from stairways.tuning.seeds import Stream, key
+    from stairways.unpacking import ARTIFACT_FOLDER, unpack
 
     settings = run.settings
     packed = unpack(run.folder.path / ARTIFACT_FOLDER)

@@ -24,9 +24,9 @@ from stairways.policies.spec import PolicySpec
 from stairways.trading.actions import hold_action
 from stairways.trading.observation import observe
 from stairways.tuning.market_access import open_dataset
-from stairways.tuning.packing import unpack
 from stairways.tuning.ranges import SAMPLE_RANGES, span_of
 from stairways.tuning.run_folder import Silent
+from stairways.unpacking import unpack
 
 if TYPE_CHECKING:
     from stairways.config import Settings
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from stairways.policies.program import Weights
     from stairways.trading.observation import ObservedMarket
     from stairways.trading.rules import TradingRules
-    from stairways.tuning.packing import Packed
+    from stairways.unpacking import Packed
 
 SAMPLE = "planted"
 OVER_HOLD_RATIO = 0.80

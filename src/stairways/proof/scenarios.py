@@ -76,11 +76,11 @@ def _seed(job: Job, year: int) -> int:
 def _tune(job: Job) -> dict[str, Any]:
     """Tune the shipped gold on the sample market, with the settings of ``stairways tune``."""
     from stairways.config import load_settings
-    from stairways.tuning.packing import unpack
     from stairways.tuning.ranges import SAMPLE_RANGES
     from stairways.tuning.run import TuneRun
     from stairways.tuning.run_folder import RUN_FILE, Silent
     from stairways.tuning.shipped import shipped_gold
+    from stairways.unpacking import unpack
 
     rules = unpack(shipped_gold()).rules.model_dump(mode="json")
     overrides: dict[str, Any] = {"seed": job.seed}

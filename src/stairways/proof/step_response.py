@@ -61,8 +61,8 @@ from stairways.proof.streams import (
 from stairways.registry.canonical import canonical_json, parse_json_object
 from stairways.registry.files import write_bytes_atomic
 from stairways.trading.rules import TradingRules
-from stairways.tuning.packing import unpack
 from stairways.tuning.shipped import shipped_gold
+from stairways.unpacking import unpack
 
 if TYPE_CHECKING:
     from stairways.policies.program import Weights

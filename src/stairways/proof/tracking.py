@@ -40,8 +40,8 @@ from stairways.proof.tracking_plan import (
     moving,
 )
 from stairways.trading.rules import TradingRules
-from stairways.tuning.packing import unpack
 from stairways.tuning.shipped import shipped_gold
+from stairways.unpacking import unpack
 
 if TYPE_CHECKING:
     from pathlib import Path

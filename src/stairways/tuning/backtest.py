@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from stairways.config import Settings
     from stairways.trading.ledger import SessionLedger
     from stairways.trading.observation import ObservedMarket
-    from stairways.tuning.packing import Packed
     from stairways.tuning.scenarios import Scenario
+    from stairways.unpacking import Packed
 
 COSTS_BPS = (0.0, 1.0, 2.0, 5.0, 10.0)
 MOST_COST_BPS = 1_000.0

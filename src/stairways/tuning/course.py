@@ -33,9 +33,10 @@ from stairways.tuning.evaluate import (
     parent_of,
 )
 from stairways.tuning.market_access import open_for
-from stairways.tuning.packing import Packed, unpack_for
+from stairways.tuning.packing import unpack_for
 from stairways.tuning.seeds import Stream, key
 from stairways.tuning.seen import seen_sessions
+from stairways.unpacking import Packed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -43,7 +43,7 @@ from stairways.tuning.evaluate import (
 )
 from stairways.tuning.leak_check import behind_seen, own_market
 from stairways.tuning.market_access import open_dataset, open_for
-from stairways.tuning.packing import Packed, unpack, unpack_for
+from stairways.tuning.packing import unpack_for
 from stairways.tuning.pairs import (
     Fitted,
     largest_drawdown,
@@ -54,6 +54,7 @@ from stairways.tuning.pairs import (
 from stairways.tuning.ranges import span_of
 from stairways.tuning.seeds import Stream, key, stream
 from stairways.tuning.seen import seen_sessions
+from stairways.unpacking import Packed, unpack
 
 if TYPE_CHECKING:
     from stairways.config import Settings

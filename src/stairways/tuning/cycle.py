@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from stairways.policies.program import Weights
     from stairways.policies.spec import PolicySpec
     from stairways.trading.observation import ObservedMarket
-    from stairways.tuning.packing import Packed
+    from stairways.unpacking import Packed
 
 DRIFT_ROWS = 4_096
 

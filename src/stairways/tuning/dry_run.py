@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from stairways.config import Settings
     from stairways.learning.reports import RolloutReport
     from stairways.trading.observation import ObservedMarket
-    from stairways.tuning.packing import Packed
     from stairways.tuning.run_folder import Watcher
+    from stairways.unpacking import Packed
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,13 @@ from stairways.tuning.contest import (
     scripted_baselines,
 )
 from stairways.tuning.market_access import open_for
-from stairways.tuning.packing import Packed, unpack, unpack_for
+from stairways.tuning.packing import unpack_for
 from stairways.tuning.ranges import span_of
 from stairways.tuning.run_folder import GOLD_FOLDER
 from stairways.tuning.seeds import Stream, key, stream
 from stairways.tuning.seen import seen_sessions
 from stairways.tuning.shipped import shipped_gold
+from stairways.unpacking import Packed, unpack
 
 if TYPE_CHECKING:
     import numpy as np

@@ -30,8 +30,9 @@ from stairways.tuning.contest import (
     scripted_baselines,
 )
 from stairways.tuning.cycle import Bench, run_shadow
-from stairways.tuning.run_folder import ARTIFACT_FOLDER, GOLD_FOLDER, Clock, RunLog
+from stairways.tuning.run_folder import GOLD_FOLDER, Clock, RunLog
 from stairways.tuning.seeds import Stream, stream
+from stairways.unpacking import ARTIFACT_FOLDER
 
 if TYPE_CHECKING:
     from stairways.evaluation.verdicts import GateResult

@@ -43,10 +43,9 @@ from stairways.tuning.frontier_rows import (
     tilt_frontier,
 )
 from stairways.tuning.market_access import open_for
-from stairways.tuning.packing import Packed, refuse_seen, unpack, unpack_for
+from stairways.tuning.packing import refuse_seen, unpack_for
 from stairways.tuning.ranges import PLANTED_FAMILY, SAMPLE_RANGES, span_of, split_tune
 from stairways.tuning.run_folder import (
-    ARTIFACT_FOLDER,
     RUN_FILE,
     SUMMARY_FILE,
     Clock,
@@ -59,6 +58,7 @@ from stairways.tuning.run_folder import (
 from stairways.tuning.seeds import Stream, key, stream
 from stairways.tuning.seen import seen_sessions
 from stairways.tuning.versions import library_versions, made_with
+from stairways.unpacking import ARTIFACT_FOLDER, Packed, unpack
 
 if TYPE_CHECKING:
     from stairways.evaluation.replay import Replay

@@ -17,9 +17,10 @@ from stairways.evaluation.leak_futures import FUTURES, Cut, draw_cuts
 from stairways.market.features import FEATURE_NAMES, FeatureConstants
 from stairways.tuning.evaluate import parent_of
 from stairways.tuning.market_access import open_dataset, open_for
-from stairways.tuning.packing import Packed, unpack, unpack_for
+from stairways.tuning.packing import unpack_for
 from stairways.tuning.ranges import span_of
 from stairways.tuning.seeds import Stream, key
+from stairways.unpacking import Packed, unpack
 
 if TYPE_CHECKING:
     from stairways.config import Settings

@@ -11,7 +11,7 @@ from stairways.market.dataset import Dataset, open_bars, open_sample
 from stairways.tuning.memory import require_memory
 
 if TYPE_CHECKING:
-    from stairways.tuning.packing import Packed
+    from stairways.unpacking import Packed
 
 
 def open_dataset(settings: Settings) -> Dataset:

@@ -3,73 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stairways.config import ControlSettings, DateRange, Settings
-from stairways.control.actuators import TiltActuator
+from stairways.config import DateRange, Settings
 from stairways.control.tilt import Multipliers
 from stairways.envs.reward import REWARD_VERSION
-from stairways.errors import ArtifactError, MismatchError, RangeError
-from stairways.evaluation.replay import TiltLoop
+from stairways.errors import MismatchError, RangeError
 from stairways.market.features import FeatureConstants
-from stairways.market.regime import RegimeConfig
-from stairways.policies.program import Program, compile_program
 from stairways.policies.spec import PolicySpec
-from stairways.registry.artifact import Artifact, LoadedArtifact, ensure_matches, read_artifact
+from stairways.registry.artifact import Artifact, ensure_matches
 from stairways.trading.actions import action_meanings
-from stairways.trading.rules import TradingRules
-from stairways.tuning.run_folder import ARTIFACT_FOLDER
+from stairways.unpacking import Packed, unpack
 
 if TYPE_CHECKING:
     from stairways.market.dataset import Dataset
     from stairways.policies.program import Weights
-
-
-@dataclass(frozen=True, eq=False)
-class Packed:
-    """An artifact, and its parts in the types that use them.
-
-    Attributes:
-        loaded: The artifact with its record and digest.
-        spec: Architecture.
-        program: The actor's program.
-        constants: Feature constants.
-        regime: How the regime score is made.
-        rules: Sizes, bounds and costs it was made for.
-        control: Set points, actuator and mode; None for gold.
-        multipliers: Saved multipliers; None where nothing is tilted.
-        seen: Ranges of sessions that it has seen.
-    """
-
-    loaded: LoadedArtifact
-    spec: PolicySpec
-    program: Program
-    constants: FeatureConstants
-    regime: RegimeConfig
-    rules: TradingRules
-    control: ControlSettings | None
-    multipliers: Multipliers | None
-    seen: tuple[DateRange, ...]
-
-    @property
-    def artifact(self) -> Artifact:
-        """The artifact itself."""
-        return self.loaded.artifact
-
-    @property
-    def digest(self) -> str:
-        """The artifact's identity."""
-        return self.loaded.digest
-
-    def loop(self) -> TiltLoop | None:
-        """Return the tilt it is deployed with, None when it acts as it is."""
-        if self.control is None or not isinstance(self.control.actuator, TiltActuator):
-            return None
-        actuator = self.control.actuator
-        loop = TiltLoop(actuator, actuator.live, self.control.points)
-        return loop if self.multipliers is None else loop.starting_at(self.multipliers)
 
 
 def environment_record(settings: Settings, seen: Sequence[DateRange]) -> dict[str, Any]:
@@ -159,32 +108,6 @@ def _pack(
     )
 
 
-def unpack(folder: Path) -> Packed:
-    """Read an artifact and build its parts.
-
-    Raises:
-        ArtifactError: If anything in it is damaged or unknown.
-    """
-    if not (folder / "manifest.json").exists() and (folder / ARTIFACT_FOLDER / "manifest.json").exists():
-        raise ArtifactError(
-            "is a run folder, no artifact", where=str(folder), remedy=f"name {folder / ARTIFACT_FOLDER}"
-        )
-    loaded = read_artifact(folder)
-    artifact = loaded.artifact
-    try:
-        spec = PolicySpec.model_validate(artifact.policy)
-        constants = FeatureConstants.from_record(artifact.features)
-        rules = TradingRules.model_validate(artifact.environment["trading"])
-        regime = RegimeConfig.model_validate(artifact.environment["regime"])
-        control, multipliers = _controller(artifact.controller)
-        seen = tuple(DateRange.model_validate(dates) for dates in artifact.environment["seen"])
-    except (KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ArtifactError(f"its content is not understood ({reason})", where=str(folder)) from error
-    program = compile_program(spec, artifact.weights)
-    return Packed(loaded, spec, program, constants, regime, rules, control, multipliers, seen)
-
-
 def unpack_for(folder: Path, settings: Settings) -> Packed:
     """Read an artifact that must fit the market of the settings.
 
@@ -221,12 +144,3 @@ def refuse_seen(packed: Packed, dates: DateRange, name: str) -> None:
                 where="options",
                 remedy="choose later sessions; train, tune and test are disjoint and in this order",
             )
-
-
-def _controller(record: dict[str, Any] | None) -> tuple[ControlSettings | None, Multipliers | None]:
-    if record is None:
-        return None, None
-    settings = {name: value for name, value in record.items() if name != "multipliers"}
-    saved = record["multipliers"]
-    control = ControlSettings.model_validate(settings)
-    return control, None if saved is None else Multipliers(float(saved[0]), float(saved[1]))

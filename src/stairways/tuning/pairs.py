@@ -27,7 +27,7 @@ from stairways.trading.observation import ObservedMarket, observe
 if TYPE_CHECKING:
     from stairways.evaluation.replay import Replay
     from stairways.market.sessions import Sessions
-    from stairways.tuning.packing import Packed
+    from stairways.unpacking import Packed
 
 LEAST_FITTED_SESSIONS = 20
 

@@ -32,7 +32,6 @@ from stairways.tuning.multiple_testing import CycleReturns, multiple_testing
 from stairways.tuning.packing import pack_candidate, refuse_seen, unpack_for
 from stairways.tuning.ranges import TuneSplit, span_of, split_tune, with_sample_ranges
 from stairways.tuning.run_folder import (
-    ARTIFACT_FOLDER,
     CONFIG_FILE,
     DATABASE_FILE,
     LOG_FILE,
@@ -48,6 +47,7 @@ from stairways.tuning.run_folder import (
 from stairways.tuning.seeds import Stream, stream
 from stairways.tuning.steer import Learner, algorithm_of, make_trainer, rehearsal_of
 from stairways.tuning.versions import library_versions, made_with
+from stairways.unpacking import ARTIFACT_FOLDER
 
 if TYPE_CHECKING:
     from stairways.config import Settings

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from stairways.tuning.packing import Packed
+    from stairways.unpacking import Packed
 
 
 def seen_sessions(

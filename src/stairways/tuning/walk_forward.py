@@ -32,7 +32,6 @@ from stairways.tuning.pooling import ledger_record, pool
 from stairways.tuning.ranges import MIN_TUNE_SESSIONS
 from stairways.tuning.run import TuneRun
 from stairways.tuning.run_folder import (
-    ARTIFACT_FOLDER,
     DATABASE_FILE,
     RUN_FILE,
     RunFolder,
@@ -43,6 +42,7 @@ from stairways.tuning.run_folder import (
 )
 from stairways.tuning.steer import rehearsal_of
 from stairways.tuning.versions import made_with
+from stairways.unpacking import ARTIFACT_FOLDER
 
 if TYPE_CHECKING:
     from stairways.config import Settings
