@@ -34,7 +34,8 @@ def test_dates_outside_the_calendar_are_refused():
 
 def test_a_sample_market_loads_neither_the_library_nor_pandas():
     code = (
-        "import sys; from stairways.market.samples import sample_market; sample_market('planted', n_sessions=2); "
+        "import sys; from stairways.market.samples import sample_market; "
+        "sample_market('planted', n_sessions=2); "
         "sys.exit(any(name in sys.modules for name in ('pandas', 'exchange_calendars')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0

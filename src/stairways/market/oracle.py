@@ -330,7 +330,9 @@ def _crossing(rising: FloatArray, signal: FloatArray) -> FloatArray:
     return np.asarray(np.where(above == len(signal), -np.inf, crossing), dtype=np.float64)
 
 
-def oracle_actions(solution: OracleSolution, market: SyntheticMarket) -> NDArray[np.int8]:
+def oracle_actions(
+    solution: OracleSolution, market: SyntheticMarket, part: slice = slice(None)
+) -> NDArray[np.int8]:
     """Return the oracle's action for every bar and every joint position.
 
     The position index is the sum over legs of ``(units + 1) * 3**(k - 1 - leg)``; an action id is
@@ -339,6 +341,7 @@ def oracle_actions(solution: OracleSolution, market: SyntheticMarket) -> NDArray
     Args:
         solution: The solved oracle.
         market: A market of the same symbols and interval.
+        part: The sessions wanted; all by default.
 
     Returns:
         ``(n_sessions, max_bars, 3**n_symbols)`` int8.
@@ -349,7 +352,11 @@ def oracle_actions(solution: OracleSolution, market: SyntheticMarket) -> NDArray
     truth = _matching_truth(solution, market)
     return np.asarray(
         _joint_actions(
-            truth.signal, truth.active, market.sessions.n_bars, solution.sell_below, solution.buy_above
+            truth.signal[part],
+            truth.active[part],
+            market.sessions.n_bars[part],
+            solution.sell_below,
+            solution.buy_above,
         ),
         dtype=np.int8,
     )

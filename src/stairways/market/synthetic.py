@@ -309,13 +309,13 @@ def symbol_path(
         growth, sd, volume = _minutes(
             spec, symbol, block, draws, level[part], gaps[part], own.session_volume[part]
         )
-        factors = np.cumprod(np.where(block.valid, growth, 1.0), axis=1)
+        factors = np.cumprod(np.where(block.valid, growth, 1.0), axis=1, dtype=np.float64)
         chain = np.exp(gaps[part])
         chain[1:] *= factors[:-1, -1]
         chain[0] = chained * (chain[0] * last_factor)
-        chain = np.cumprod(chain)
-        chained, last_factor = chain[-1], factors[-1, -1]
-        yield part, _assemble(block, draws, symbol.start_price_usd * chain, factors, sd, volume)
+        opens = np.cumprod(chain)
+        chained, last_factor = opens[-1], factors[-1, -1]
+        yield part, _assemble(block, draws, np.asarray(symbol.start_price_usd * opens), factors, sd, volume)
 
 
 def _minutes(
@@ -389,9 +389,7 @@ class _MinuteStreams:
 
     @classmethod
     def of(cls, symbol: SymbolSpec, streams: Streams) -> Self:
-        return cls(
-            *(streams.generator(field.name.replace("_", " "), symbol.symbol) for field in fields(cls))
-        )
+        return cls(*(streams.generator(field.name.replace("_", " "), symbol.symbol) for field in fields(cls)))
 
     def take(self, spec: MarketSpec, n_sessions: int) -> _MinuteDraws:
         """Draw the next sessions."""
