@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from stairways.market.features import (
     FeatureConstants,
@@ -72,11 +72,6 @@ class Dataset:
     raw: RawFeatures
     quality: QualityReport | None
     synthetic: SyntheticMarket | None
-
-    def going_on(self, state: Mapping[str, Any]) -> Self:
-        """Return the same sessions with a regime that goes on from a saved state."""
-        raw = compute_features(self.sessions, self.raw.regime.config, regime_start=state)
-        return replace(self, raw=raw)
 
     def table(self, constants: FeatureConstants) -> FeatureTable:
         """Return the feature table under given constants."""
