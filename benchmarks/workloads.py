@@ -32,7 +32,7 @@ def settings() -> Settings:
 @cache
 def dataset(name: str = "planted", interval_minutes: int = 1) -> Dataset:
     """Return a sample market with its features."""
-    return open_sample(name, SYMBOLS, interval_minutes, regime=DEFAULT_REGIME)
+    return open_sample(name, SYMBOLS, interval_minutes).with_features(DEFAULT_REGIME)
 
 
 @cache

@@ -74,22 +74,64 @@ def plain_value(to_go: int, regime: int, signal: int, position: int) -> float:
     return max(outcomes)
 
 
+def induced(
+    drift: np.ndarray, transition: np.ndarray, switch: float, cost: float, n_decisions: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and values held of all decisions, ``(n_decisions, ..., 2, 3, n)`` each."""
+    values, held = zip(*backward_induction(drift, transition, switch, cost, n_decisions), strict=True)
+    return np.array(values), np.array(held)
+
+
 def test_induction_equals_plain_enumeration() -> None:
-    values, _ = backward_induction(TINY_DRIFT, TINY_TRANSITION, TINY_SWITCH, TINY_COST, 4)
+    values, _ = induced(TINY_DRIFT, TINY_TRANSITION, TINY_SWITCH, TINY_COST, 4)
     for regime in (0, 1):
         for signal in range(3):
             for position in (-1, 0, 1):
                 plain = plain_value(4, regime, signal, position)
-                assert values[4, regime, signal, position + 1] == pytest.approx(plain, rel=1e-12, abs=1e-12)
+                assert values[3, regime, position + 1, signal] == pytest.approx(plain, rel=1e-12, abs=1e-12)
 
 
 def test_one_decision_by_hand() -> None:
-    values, held = backward_induction(TINY_DRIFT, TINY_TRANSITION, TINY_SWITCH, TINY_COST, 1)
+    values, held = induced(TINY_DRIFT, TINY_TRANSITION, TINY_SWITCH, TINY_COST, 1)
     # From flat: buying at drift 3 earns 3 - 1.2 and pays 1.2 for the close.
-    assert values[1, 1, 2, 1] == pytest.approx(0.6)
-    assert values[1, 1, 0, 1] == pytest.approx(0.1)
-    assert values[1, 0, 2, 1] == 0.0
-    assert held[0, 1, 2].tolist() == pytest.approx([-4.2, 0.0, 1.8])
+    assert values[0, 1, 1, 2] == pytest.approx(0.6)
+    assert values[0, 1, 1, 0] == pytest.approx(0.1)
+    assert values[0, 0, 1, 2] == 0.0
+    assert held[0, 1, :, 2].tolist() == pytest.approx([-4.2, 0.0, 1.8])
+
+
+def plain_induction(
+    drift: np.ndarray, transition: np.ndarray, switch: float, cost: float, n_decisions: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what ``induced`` does for one symbol, by whole products."""
+    positions = np.array([-1.0, 0.0, 1.0])
+    steps = np.abs(positions[:, None] - positions)[..., None]
+    values, held = [np.broadcast_to(-cost * np.abs(positions)[:, None], (2, 3, drift.shape[-1]))], []
+    for _ in range(n_decisions):
+        mixed = (1 - switch) * values[-1] + switch * values[-1][::-1]
+        held.append(drift[:, None] * positions[:, None] + np.einsum("ij,rpj->rpi", transition, mixed))
+        after = np.where(steps <= 1, held[-1][:, None] - cost * steps, -np.inf)
+        values.append(after.max(axis=2))
+    return np.array(values[1:]), np.array(held)
+
+
+@pytest.mark.parametrize("persistence", [0.0, 0.97, 0.97**5])
+@pytest.mark.parametrize("n_grid", [51, 301])
+def test_symbols_side_by_side_equal_plain_induction_of_each(persistence: float, n_grid: int) -> None:
+    signal = np.linspace(-6, 6, n_grid)
+    transition = signal_transition(signal, persistence)
+    drift = np.random.default_rng(1).normal(0.0, 0.5, (3, 2, 1)) * signal
+    found = induced(drift, transition, TINY_SWITCH, TINY_COST, 40)
+    for symbol in range(3):
+        plain = plain_induction(drift[symbol], transition, TINY_SWITCH, TINY_COST, 40)
+        for one, other in zip(found, plain, strict=True):
+            assert np.abs(one[:, symbol] - other).max() < 1e-12 * np.abs(other).max()
+
+
+def test_a_part_has_the_actions_of_the_whole() -> None:
+    market = sample_market("planted", n_sessions=40)
+    whole = oracle_actions(solved(PLANTED), market)
+    assert np.array_equal(oracle_actions(solved(PLANTED), market, slice(7, 31)), whole[7:31])
 
 
 def test_without_cost_the_sign_of_the_drift_is_followed() -> None:

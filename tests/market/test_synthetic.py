@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from stairways.errors import ConfigError
 from stairways.market.calendar import exchange_sessions
+from stairways.market.recorded_calendar import recorded_sessions
 from stairways.market.samples import (
     BEAR_2022,
     BULL_2023,
@@ -19,9 +20,17 @@ from stairways.market.samples import (
     SyntheticMarket,
     generate_market,
     sample_market,
+    sample_spec,
 )
 from stairways.market.sessions import Sessions
-from stairways.market.synthetic import SessionRegimes, Streams, TimeOfDay
+from stairways.market.synthetic import (
+    SessionRegimes,
+    Streams,
+    SymbolPath,
+    TimeOfDay,
+    common_path,
+    symbol_path,
+)
 from stairways.market.volume import volume_profile
 
 BARS = ("open", "high", "low", "close", "volume")
@@ -181,6 +190,25 @@ class TestPlantedDates:
         variance = np.log(sessions.close / sessions.open) ** 2
         half, full = sessions.n_bars == 210, sessions.n_bars == 390
         assert np.nanmean(variance[half]) == pytest.approx(np.nanmean(variance[full]), rel=0.25)
+
+
+class TestBlocks:
+    @every_sample
+    @pytest.mark.parametrize("block_sessions", [1, 7])
+    def test_a_path_is_the_same_in_blocks_of_any_size(self, name: str, block_sessions: int) -> None:
+        spec, seed = sample_spec(name)
+        minutes = recorded_sessions(dt.date(2012, 11, 1), dt.date(2012, 12, 31)).minutes
+        common = common_path(spec, Streams(seed), minutes)
+
+        def path(n: int) -> dict[str, np.ndarray]:
+            blocks = [
+                b for _, b in symbol_path(spec, spec.symbols[0], Streams(seed), common, block_sessions=n)
+            ]
+            return {f.name: np.concatenate([getattr(b, f.name) for b in blocks]) for f in fields(SymbolPath)}
+
+        whole, made = path(len(minutes)), path(block_sessions)
+        for field, values in whole.items():
+            assert made[field].tobytes() == values.tobytes()
 
 
 class TestParts:

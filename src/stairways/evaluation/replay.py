@@ -134,7 +134,7 @@ class Replay:
         """SHA-256 over every action, fill and NAV."""
         content = hashlib.sha256()
         for array in (self.actions, self.fills, self.forced, self.nav_usd):
-            content.update(np.ascontiguousarray(array).tobytes())
+            content.update(np.ascontiguousarray(array).data)
         return content.hexdigest()
 
     @cached_property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from zoneinfo import ZoneInfo
@@ -82,6 +82,22 @@ def exchange_sessions(first: dt.date, last: dt.date) -> ExchangeSessions:
     Raises:
         RangeError: If the dates stand out of order or outside the calendar (1990 to 2050).
     """
+    return sessions_between(first, last, _whole_calendar)
+
+
+def sessions_between(
+    first: dt.date, last: dt.date, whole_calendar: Callable[[], ExchangeSessions]
+) -> ExchangeSessions:
+    """Return the sessions of a calendar from ``first`` to ``last``, both ends included.
+
+    Args:
+        first: First date.
+        last: Last date.
+        whole_calendar: Returns every session from 1990 to 2050.
+
+    Raises:
+        RangeError: If the dates stand out of order or outside the calendar (1990 to 2050).
+    """
     if last < first:
         raise RangeError(
             f"the range ends on {last}, before it starts on {first}", remedy="swap the two dates"
@@ -91,7 +107,7 @@ def exchange_sessions(first: dt.date, last: dt.date) -> ExchangeSessions:
             f"{first} to {last} leaves the calendar {EXCHANGE}",
             remedy=f"stay within {FIRST_DATE} and {LAST_DATE}",
         )
-    whole = _whole_calendar()
+    whole = whole_calendar()
     inside = slice(
         int(np.searchsorted(whole.dates, np.datetime64(first, "D"), side="left")),
         int(np.searchsorted(whole.dates, np.datetime64(last, "D"), side="right")),

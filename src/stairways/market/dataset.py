@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from stairways.market.features import (
     FeatureConstants,
@@ -28,6 +28,34 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
+class OpenedMarket:
+    """Every session there is of some symbols, before any feature.
+
+    Attributes:
+        sessions: All sessions, in date order.
+        quality: What loading kept, filled and dropped; None for a generated market.
+        synthetic: The generated market behind the sessions; None for bars from disk.
+    """
+
+    sessions: Sessions
+    quality: QualityReport | None
+    synthetic: SyntheticMarket | None
+
+    def with_features(
+        self, regime: RegimeConfig, *, regime_start: Mapping[str, Any] | None = None, threads: int = 1
+    ) -> Dataset:
+        """Return the market with features and regime over its whole history.
+
+        Args:
+            regime: How the regime score is made.
+            regime_start: State of a regime detector to go on from; None starts from nothing.
+            threads: Symbols whose features are computed beside each other; the same numbers.
+        """
+        raw = compute_features(self.sessions, regime, regime_start=regime_start, threads=threads)
+        return Dataset(self.sessions, raw, self.quality, self.synthetic)
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Every session there is of some symbols, with features and regime over the whole history.
 
@@ -45,11 +73,6 @@ class Dataset:
     quality: QualityReport | None
     synthetic: SyntheticMarket | None
 
-    def going_on(self, state: Mapping[str, Any]) -> Self:
-        """Return the same sessions with a regime that goes on from a saved state."""
-        raw = compute_features(self.sessions, self.raw.regime.config, regime_start=state)
-        return replace(self, raw=raw)
-
     def table(self, constants: FeatureConstants) -> FeatureTable:
         """Return the feature table under given constants."""
         return build_table(self.raw, constants)
@@ -60,30 +83,21 @@ def open_bars(
     symbols: Sequence[str],
     interval_minutes: int,
     *,
-    regime: RegimeConfig,
     strict: bool = False,
     split_table: Path | None = None,
-    threads: int = 1,
     check: Check = lambda _: None,
-) -> Dataset:
-    """Load bars from a folder, ``check`` their sessions, and compute their features."""
+) -> OpenedMarket:
+    """Load bars from a folder and ``check`` their sessions."""
     splits = SplitTable.from_csv(split_table) if split_table is not None else None
     loaded = load_bars(folder, symbols, interval_minutes, strict=strict, splits=splits)
     check(loaded.sessions)
-    raw = compute_features(loaded.sessions, regime, threads=threads)
-    return Dataset(loaded.sessions, raw, loaded.quality, None)
+    return OpenedMarket(loaded.sessions, loaded.quality, None)
 
 
 def open_sample(
-    name: str,
-    symbols: Sequence[str],
-    interval_minutes: int,
-    *,
-    regime: RegimeConfig,
-    threads: int = 1,
-    check: Check = lambda _: None,
-) -> Dataset:
-    """Generate a sample market, ``check`` its sessions, and compute its features."""
+    name: str, symbols: Sequence[str], interval_minutes: int, *, check: Check = lambda _: None
+) -> OpenedMarket:
+    """Generate a sample market and ``check`` its sessions."""
     market = sample_market(name, symbols=symbols, interval_minutes=interval_minutes)
     check(market.sessions)
-    return Dataset(market.sessions, compute_features(market.sessions, regime, threads=threads), None, market)
+    return OpenedMarket(market.sessions, None, market)

@@ -129,8 +129,8 @@ def start_segment(carried: NDArray[np.float64], first_open: float, first_close: 
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def fill_carried_bar(t: int, close: float, carried: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """Write the features of a bar that run on over a session's start, and carry them on.
+def carry_bar(close: float, carried: NDArray[np.float64]) -> None:
+    """Carry on over a bar what runs on over a session's start.
 
     Exponential means start at the segment's first close. The relative strength index is a fraction (Wilder
     1978): the first change of a segment is its first bar's close less open; the mean gain and loss are plain
@@ -138,13 +138,19 @@ def fill_carried_bar(t: int, close: float, carried: NDArray[np.float64], out: ND
     """
     carried[FAST_AVERAGE] += 2.0 / (EMA_FAST_BARS + 1.0) * (close - carried[FAST_AVERAGE])
     carried[SLOW_AVERAGE] += 2.0 / (EMA_SLOW_BARS + 1.0) * (close - carried[SLOW_AVERAGE])
-    out[t, EMA_FAST] = close / carried[FAST_AVERAGE] - 1.0
-    out[t, EMA_SLOW] = close / carried[SLOW_AVERAGE] - 1.0
     change = close - carried[BEFORE]
     carried[BEFORE] = close
     carried[CHANGES] = min(carried[CHANGES] + 1.0, float(RSI_BARS))
     carried[GAIN] += (max(change, 0.0) - carried[GAIN]) / carried[CHANGES]
     carried[LOSS] += (max(-change, 0.0) - carried[LOSS]) / carried[CHANGES]
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def fill_carried_bar(t: int, close: float, carried: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    """Carry on over a bar, and write its features that run on over a session's start."""
+    carry_bar(close, carried)
+    out[t, EMA_FAST] = close / carried[FAST_AVERAGE] - 1.0
+    out[t, EMA_SLOW] = close / carried[SLOW_AVERAGE] - 1.0
     either = carried[GAIN] + carried[LOSS]
     out[t, RSI] = carried[GAIN] / either if either > NO_MOVE_RATIO * close else 0.5
 
@@ -175,6 +181,7 @@ def fill_log_volume(
     volume: NDArray[np.float64],
     n_bars: NDArray[np.int64],
     segment: NDArray[np.int64],
+    start: int,
     out: NDArray[np.float64],
 ) -> None:
     """Write log(volume / mean volume of the same bar in the last 20 sessions of the segment).
@@ -183,7 +190,8 @@ def fill_log_volume(
         volume: ``(n_sessions, max_bars, n_symbols)`` float64, shares.
         n_bars: ``(n_sessions,)`` int64.
         segment: ``(n_sessions,)`` int64.
-        out: ``(n_sessions, max_bars, n_symbols, 12)`` float64.
+        start: The first session to write.
+        out: ``(n_sessions - start, max_bars, n_symbols, 12)`` float64.
     """
     n_sessions, max_bars, n_symbols = volume.shape
     total, count = np.empty((max_bars, n_symbols)), np.empty((max_bars, n_symbols))
@@ -191,13 +199,15 @@ def fill_log_volume(
     for i in range(n_sessions):
         if i > 0 and segment[i] != segment[i - 1]:
             first = i
+        if i < start:
+            continue
         total[:] = 0.0
         count[:] = 0.0
         for j in range(max(first, i - PROFILE_SESSIONS), i):
             sum_volume(volume[j, : min(n_bars[i], n_bars[j])], total, count)
         for t in range(n_bars[i]):
             for s in range(n_symbols):
-                out[i, t, s, LOG_VOLUME] = log_volume(volume[i, t, s], total[t, s], count[t, s])
+                out[i - start, t, s, LOG_VOLUME] = log_volume(volume[i, t, s], total[t, s], count[t, s])
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -207,9 +217,12 @@ def fill_features(
     volume: NDArray[np.float64],
     n_bars: NDArray[np.int64],
     segment: NDArray[np.int64],
+    start: int,
     out: NDArray[np.float64],
 ) -> None:
     """Write every base feature of some symbols; threads may fill different symbols beside each other.
+
+    Sessions before ``start`` are led through for what is carried on, and not written.
 
     Args:
         opens: ``(n_sessions, max_bars, n_symbols)`` float64; the others likewise.
@@ -217,9 +230,10 @@ def fill_features(
         volume: Shares.
         n_bars: ``(n_sessions,)`` int64.
         segment: ``(n_sessions,)`` int64.
-        out: ``(n_sessions, max_bars, n_symbols, 12)`` of zeros.
+        start: The first session to write.
+        out: ``(n_sessions - start, max_bars, n_symbols, 12)`` of zeros.
     """
-    fill_log_volume(volume, n_bars, segment, out)
+    fill_log_volume(volume, n_bars, segment, start, out)
     carried, traded = np.zeros(CARRIED), np.zeros(2)
     # one symbol's session side by side: windows of 20 bars are read over and over
     closes, volumes = np.empty(close.shape[1]), np.empty(close.shape[1])
@@ -228,13 +242,17 @@ def fill_features(
         for i in range(close.shape[0]):
             if i == 0 or segment[i] != segment[i - 1]:
                 start_segment(carried, opens[i, 0, s], close[i, 0, s])
+            if i < start:
+                for t in range(n_bars[i]):
+                    carry_bar(close[i, t, s], carried)
+                continue
             traded[:] = 0.0
             closes[:], volumes[:] = close[i, :, s], volume[i, :, s]
-            rows[:, LOG_VOLUME] = out[i, :, s, LOG_VOLUME]
+            rows[:, LOG_VOLUME] = out[i - start, :, s, LOG_VOLUME]
             for t in range(n_bars[i]):
                 fill_session_bar(t, n_bars[i], opens[i, 0, s], closes, volumes, traded, rows)
                 fill_carried_bar(t, closes[t], carried, rows)
-            out[i, : n_bars[i], s] = rows[: n_bars[i]]
+            out[i - start, : n_bars[i], s] = rows[: n_bars[i]]
 
 
 @njit(cache=True, error_model="numpy")

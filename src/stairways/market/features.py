@@ -241,7 +241,22 @@ def compute_features(
     """
     require_numbers(sessions, "volume", least="from 0")
     series = regime_history(sessions, regime, start=regime_start)
-    values = np.zeros((*sessions.close.shape, N_FEATURES))
+    values = base_features(sessions, threads=threads)
+    return RawFeatures(sessions.symbols, sessions.n_bars, values, series)
+
+
+def base_features(sessions: Sessions, start: int = 0, *, threads: int = 1) -> NDArray[np.float64]:
+    """Return the base features from one session on, made from the whole history.
+
+    Args:
+        sessions: The history; every price positive and finite, every volume finite and from 0.
+        start: The first session wanted.
+        threads: Symbols whose features are computed beside each other; the same numbers.
+
+    Returns:
+        ``(n_sessions - start, max_bars, n_symbols, 12)`` float64; 0 behind a half day's end.
+    """
+    values = np.zeros((len(sessions) - start, *sessions.close.shape[1:], N_FEATURES))
 
     def fill(part: slice) -> None:
         fill_features(
@@ -250,6 +265,7 @@ def compute_features(
             sessions.volume[..., part],
             sessions.n_bars,
             sessions.segment,
+            start,
             values[..., part, :],
         )
 
@@ -258,7 +274,7 @@ def compute_features(
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(fill, [slice(s, s + 1) for s in range(sessions.n_symbols)]))
-    return RawFeatures(sessions.symbols, sessions.n_bars, values, series)
+    return values
 
 
 def build_table(raw: RawFeatures, constants: FeatureConstants) -> FeatureTable:

@@ -15,15 +15,15 @@ from types import MappingProxyType
 import numpy as np
 
 from stairways.errors import ConfigError
-from stairways.market.calendar import ExchangeSessions, exchange_sessions
+from stairways.market.calendar import ExchangeSessions
 from stairways.market.planted import PlantedSpec, PlantedTruth, unit_drift_ratio
+from stairways.market.recorded_calendar import recorded_sessions
 from stairways.market.sessions import FULL_SESSION_MINUTES, Sessions
 from stairways.market.synthetic import (
     FloatArray,
     MarketSpec,
     SessionRegimes,
     Streams,
-    SymbolPath,
     SymbolSpec,
     common_path,
     symbol_path,
@@ -233,14 +233,19 @@ def generate_market(
     days = _session_days(spec, first, n_sessions)
     streams = Streams(seed)
     common = common_path(spec, streams, days.minutes)
-    paths = [symbol_path(spec, symbol, streams, common) for symbol in chosen]
+    bars, signal = _empty_bars(len(days), interval_minutes, len(chosen))
+    last = slice(interval_minutes - 1, None, interval_minutes)
+    for leg, symbol in enumerate(chosen):
+        for block, path in symbol_path(spec, symbol, streams, common):
+            for field, values in bars.items():
+                values[block, :, leg] = _aggregate(field, getattr(path, field), interval_minutes)
+            signal[block, :, leg] = path.signal[:, last]
     part = _session_part(spec, days, first, n_sessions)
-    sessions = _to_sessions(spec, seed, chosen, paths, days, interval_minutes).select(part)
+    sessions = _to_sessions(spec, seed, chosen, bars, days, interval_minutes).select(part)
     truth = None
     if spec.planted is not None:
-        last = slice(interval_minutes - 1, None, interval_minutes)
         truth = PlantedTruth(
-            signal=np.stack([path.signal[part, last] for path in paths], axis=2),
+            signal=signal[part],
             active=np.ascontiguousarray(common.active[part, last]),
             strength=spec.planted.strength,
             persistence=spec.planted.persistence,
@@ -268,11 +273,11 @@ def _session_days(spec: MarketSpec, first: dt.date | None, n_sessions: int | Non
             f"n_sessions {n_sessions}", where=f"sample market {spec.name}", remedy="ask for 1 or more"
         )
     if spec.year is not None:
-        return exchange_sessions(dt.date(spec.year, 1, 1), dt.date(spec.year, 12, 31))
+        return recorded_sessions(dt.date(spec.year, 1, 1), dt.date(spec.year, 12, 31))
     start = first or PLANTED_FIRST
     wanted = n_sessions or PLANTED_SESSIONS
     # A year of 365.25 days has 250 to 253 sessions: 1.5 days for each, and three weeks, are enough.
-    days = exchange_sessions(start, start + dt.timedelta(days=wanted * 3 // 2 + 21))
+    days = recorded_sessions(start, start + dt.timedelta(days=wanted * 3 // 2 + 21))
     return ExchangeSessions(days.dates[:wanted], days.open_utc[:wanted], days.minutes[:wanted])
 
 
@@ -293,19 +298,22 @@ def _session_part(
     return slice(start, start + (n_sessions or available))
 
 
+def _empty_bars(
+    n_sessions: int, interval_minutes: int, n_symbols: int
+) -> tuple[dict[str, FloatArray], FloatArray]:
+    """Return arrays for the bars, by field, and for the signal, ``(n_sessions, max_bars, n_symbols)``."""
+    shape = (n_sessions, FULL_SESSION_MINUTES // interval_minutes, n_symbols)
+    return {field: np.empty(shape) for field in _REDUCTIONS}, np.empty(shape)
+
+
 def _to_sessions(
     spec: MarketSpec,
     seed: int,
     chosen: Sequence[SymbolSpec],
-    paths: Sequence[SymbolPath],
+    bars: Mapping[str, FloatArray],
     days: ExchangeSessions,
     interval_minutes: int,
 ) -> Sessions:
-    fields = ("open", "high", "low", "close", "volume")
-    bars = {
-        field: np.stack([_aggregate(field, getattr(path, field), interval_minutes) for path in paths], axis=2)
-        for field in fields
-    }
     return Sessions(
         symbols=tuple(symbol.symbol for symbol in chosen),
         interval_minutes=interval_minutes,

@@ -79,7 +79,7 @@ class Sessions:
         content.update(f"{','.join(self.symbols)}|{self.interval_minutes}|".encode())
         content.update(self.dates.astype("datetime64[D]").astype(np.int64).tobytes())
         for array in (self.n_bars, self.segment, self.open, self.high, self.low, self.close, self.volume):
-            content.update(np.ascontiguousarray(array).tobytes())
+            content.update(np.ascontiguousarray(array).data)
         return content.hexdigest()
 
     def span(self, first: dt.date, last: dt.date) -> slice:

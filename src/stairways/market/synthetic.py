@@ -12,13 +12,15 @@ keeps the volatility and the drift of a minute, so it moves less than a full day
 in the scenario years and a simple one where a signal is planted, whose drift is then exact.
 
 Every kind of draw has its own stream, filled session by session: more sessions never change earlier
-ones, and a symbol's path does not know which other symbols were asked for.
+ones, and a symbol's path does not know which other symbols were asked for. For the same reason a path
+can be made block by block, in memory that a core's cache holds, and is the same bit for bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,8 @@ from stairways.market.sessions import FULL_SESSION_MINUTES
 from stairways.market.volume import planted_volume, scenario_volume, volume_profile
 
 UP, DOWN, CHOPPY = 0, 1, 2
+# 32 x 390 numbers are 98 kB: the two dozen arrays of a block stay in the cache and on the heap.
+BLOCK_SESSIONS = 32
 
 FloatArray = NDArray[np.float64]
 
@@ -215,6 +219,10 @@ class CommonPath:
     regime: NDArray[np.int64]
     active: NDArray[np.bool_]
 
+    def select(self, part: slice) -> Self:
+        """Return the sessions of one slice (views, no copy)."""
+        return replace(self, **{field.name: getattr(self, field.name)[part] for field in fields(self)})
+
 
 @dataclass(frozen=True, eq=False)
 class SymbolPath:
@@ -267,71 +275,135 @@ def common_path(spec: MarketSpec, streams: Streams, n_minutes: NDArray[np.int64]
     )
 
 
-def symbol_path(spec: MarketSpec, symbol: SymbolSpec, streams: Streams, common: CommonPath) -> SymbolPath:
-    """Draw one symbol's minutes.
+def symbol_path(
+    spec: MarketSpec,
+    symbol: SymbolSpec,
+    streams: Streams,
+    common: CommonPath,
+    *,
+    block_sessions: int = BLOCK_SESSIONS,
+) -> Iterator[tuple[slice, SymbolPath]]:
+    """Draw one symbol's minutes, block by block.
 
     Args:
         spec: The market.
         symbol: The symbol.
         streams: The market's random streams.
         common: What it shares with the other symbols.
+        block_sessions: Sessions of a block; the numbers are the same for any. A path with a pinned
+            total comes in one block, since the total takes every return.
 
-    Returns:
-        The symbol's bars, with the planted signal beside them.
+    Yields:
+        Which sessions, and the symbol's bars with the planted signal beside them.
     """
-    own = _OwnDraws.of(spec, symbol, streams, common.shock.shape)
+    n = len(common.n_minutes)
+    own = _OwnSessions.of(spec, symbol, streams, n)
     level = _session_level(spec, common, own)
-    shocks = _mix(symbol.market_loading_ratio, common.shock, own.shock)
-    sd = _minute_sd(spec, symbol, common, own, level)
-    returns = sd * shocks
     gaps = _overnight_log(spec, symbol, common, own, level)
+    minutes = _MinuteStreams.of(symbol, streams)
+    chained, last_factor = 1.0, 1.0
+    step = n if symbol.pinned_return_ratio is not None else block_sessions
+    for first in range(0, n, step):
+        part = slice(first, min(first + step, n))
+        block, draws = common.select(part), minutes.take(spec, part.stop - first)
+        growth, sd, volume = _minutes(
+            spec, symbol, block, draws, level[part], gaps[part], own.session_volume[part]
+        )
+        factors = np.cumprod(np.where(block.valid, growth, 1.0), axis=1, dtype=np.float64)
+        chain = np.exp(gaps[part])
+        chain[1:] *= factors[:-1, -1]
+        chain[0] = chained * (chain[0] * last_factor)
+        opens = np.cumprod(chain)
+        chained, last_factor = opens[-1], factors[-1, -1]
+        yield part, _assemble(block, draws, np.asarray(symbol.start_price_usd * opens), factors, sd, volume)
+
+
+def _minutes(
+    spec: MarketSpec,
+    symbol: SymbolSpec,
+    common: CommonPath,
+    draws: _MinuteDraws,
+    level: FloatArray,
+    gaps: FloatArray,
+    session_volume: FloatArray,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return 1 + return, its standard deviation and the volume of every minute of a block."""
+    shocks = _mix(symbol.market_loading_ratio, common.shock, draws.shock)
+    sd = _minute_sd(spec, symbol, common, draws, level)
+    returns = sd * shocks
     mean_shares = _mean_shares(symbol, common.n_minutes)
     if spec.planted is not None:
         v0 = unit_drift_ratio(symbol.realised_volatility_ratio)
-        returns += planted_drift(own.signal, common.active, spec.planted.strength, v0)
+        returns += planted_drift(draws.signal, common.active, spec.planted.strength, v0)
         growth = 1.0 + returns
-        volume = planted_volume(mean_shares, own.signal, own.bar_volume, spec.planted)
+        volume = planted_volume(mean_shares, draws.signal, draws.bar_volume, spec.planted)
     else:
         returns += np.asarray(symbol.session_drift_log)[common.regime, None] / FULL_SESSION_MINUTES
         growth = np.exp(returns + _pinning_shift(symbol, returns, gaps, common.valid))
-        volume = scenario_volume(mean_shares, own.session_volume, level, own.bar_volume, shocks)
-    return _assemble(symbol, common, own, growth, gaps, sd, volume)
+        volume = scenario_volume(mean_shares, session_volume, level, draws.bar_volume, shocks)
+    return growth, sd, volume
 
 
 @dataclass(frozen=True, eq=False)
-class _OwnDraws:
-    """One symbol's own draws, in the order and shapes of `CommonPath`."""
+class _OwnSessions:
+    """One symbol's own draws per session, ``(n_sessions,)`` float64 each."""
+
+    session_volatility: FloatArray
+    overnight: FloatArray
+    session_volume: FloatArray
+
+    @classmethod
+    def of(cls, spec: MarketSpec, symbol: SymbolSpec, streams: Streams, n: int) -> Self:
+        def stream(draw: str) -> np.random.Generator:
+            return streams.generator(draw, symbol.symbol)
+
+        return cls(
+            session_volatility=_session_ar1(stream("session volatility"), spec.own_persistence, n),
+            overnight=_student(stream("overnight"), spec.overnight_tail_degrees, (n,)),
+            session_volume=stream("session volume").standard_normal(n),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _MinuteDraws:
+    """One symbol's own draws per minute of a block, ``(n_sessions, 390)`` float64 each."""
 
     shock: FloatArray
     minute_volatility: FloatArray
-    session_volatility: FloatArray
-    overnight: FloatArray
     signal: FloatArray
-    session_volume: FloatArray
     bar_volume: FloatArray
     reach_up: FloatArray
     reach_down: FloatArray
 
-    @classmethod
-    def of(cls, spec: MarketSpec, symbol: SymbolSpec, streams: Streams, shape: tuple[int, ...]) -> _OwnDraws:
-        def stream(draw: str) -> np.random.Generator:
-            return streams.generator(draw, symbol.symbol)
 
-        n = shape[0]
+@dataclass(frozen=True)
+class _MinuteStreams:
+    """The running streams behind `_MinuteDraws`, one for each."""
+
+    shock: np.random.Generator
+    minute_volatility: np.random.Generator
+    planted_signal: np.random.Generator
+    bar_volume: np.random.Generator
+    reach_up: np.random.Generator
+    reach_down: np.random.Generator
+
+    @classmethod
+    def of(cls, symbol: SymbolSpec, streams: Streams) -> Self:
+        return cls(*(streams.generator(field.name.replace("_", " "), symbol.symbol) for field in fields(cls)))
+
+    def take(self, spec: MarketSpec, n_sessions: int) -> _MinuteDraws:
+        """Draw the next sessions."""
+        shape = (n_sessions, FULL_SESSION_MINUTES)
         signal = np.zeros(shape)
         if spec.planted is not None:
-            noise = stream("planted signal").standard_normal(shape)
-            signal = stationary_ar1(noise, spec.planted.persistence)
-        return cls(
-            shock=_student(stream("shock"), spec.tail_degrees, shape),
-            minute_volatility=_minute_volatility(spec, stream("minute volatility"), shape),
-            session_volatility=_session_ar1(stream("session volatility"), spec.own_persistence, n),
-            overnight=_student(stream("overnight"), spec.overnight_tail_degrees, (n,)),
+            signal = stationary_ar1(self.planted_signal.standard_normal(shape), spec.planted.persistence)
+        return _MinuteDraws(
+            shock=_student(self.shock, spec.tail_degrees, shape),
+            minute_volatility=_minute_volatility(spec, self.minute_volatility, shape),
             signal=signal,
-            session_volume=stream("session volume").standard_normal(n),
-            bar_volume=stream("bar volume").standard_normal(shape),
-            reach_up=stream("reach up").standard_exponential(shape),
-            reach_down=stream("reach down").standard_exponential(shape),
+            bar_volume=self.bar_volume.standard_normal(shape),
+            reach_up=self.reach_up.standard_exponential(shape),
+            reach_down=self.reach_down.standard_exponential(shape),
         )
 
 
@@ -370,13 +442,13 @@ def _mix(loading: float, common: FloatArray, own: FloatArray) -> FloatArray:
     return np.asarray(loading * common + (1.0 - loading**2) ** 0.5 * own, dtype=np.float64)
 
 
-def _session_level(spec: MarketSpec, common: CommonPath, own: _OwnDraws) -> FloatArray:
+def _session_level(spec: MarketSpec, common: CommonPath, own: _OwnSessions) -> FloatArray:
     """Return the session's log volatility before scaling, ``(n_sessions,)``, unit variance."""
     return _mix(spec.common_share_ratio**0.5, common.session_volatility, own.session_volatility)
 
 
 def _minute_sd(
-    spec: MarketSpec, symbol: SymbolSpec, common: CommonPath, own: _OwnDraws, level: FloatArray
+    spec: MarketSpec, symbol: SymbolSpec, common: CommonPath, own: _MinuteDraws, level: FloatArray
 ) -> FloatArray:
     """Return the standard deviation of each minute's return, ``(n_sessions, 390)`` float64."""
     session_log = spec.session_log_volatility_sd * level
@@ -392,7 +464,7 @@ def _minute_sd(
 
 
 def _overnight_log(
-    spec: MarketSpec, symbol: SymbolSpec, common: CommonPath, own: _OwnDraws, level: FloatArray
+    spec: MarketSpec, symbol: SymbolSpec, common: CommonPath, own: _OwnSessions, level: FloatArray
 ) -> FloatArray:
     """Return the log move from the close before to each open, ``(n_sessions,)``; 0 at the start."""
     sd_lv = spec.session_log_volatility_sd
@@ -431,24 +503,21 @@ def _pinning_shift(
 
 
 def _assemble(
-    symbol: SymbolSpec,
     common: CommonPath,
-    own: _OwnDraws,
-    growth: FloatArray,
-    gaps: FloatArray,
+    draws: _MinuteDraws,
+    session_open: FloatArray,
+    factors: FloatArray,
     sd: FloatArray,
     volume: FloatArray,
 ) -> SymbolPath:
-    factors = np.cumprod(np.where(common.valid, growth, 1.0), axis=1)
-    chain = np.exp(gaps)
-    chain[1:] *= factors[:-1, -1]
-    session_open = symbol.start_price_usd * np.cumprod(chain)
+    """Return the bars of a block from each session's open and its minutes' growth since then."""
     close = np.asarray(session_open[:, None] * factors, dtype=np.float64)
     opening = np.concatenate([session_open[:, None], close[:, :-1]], axis=1)
-    high, low = _reach(opening, close, sd, own)
+    high, low = _reach(opening, close, sd, draws)
+    whole = bool(common.valid.all())
 
-    def shown(values: FloatArray) -> FloatArray:
-        return np.where(common.valid, values, np.nan)
+    def shown(values: FloatArray, behind: float = np.nan) -> FloatArray:
+        return values if whole else np.where(common.valid, values, behind)
 
     return SymbolPath(
         open=shown(opening),
@@ -456,12 +525,12 @@ def _assemble(
         low=shown(low),
         close=shown(close),
         volume=shown(volume),
-        signal=np.where(common.valid, own.signal, 0.0),
+        signal=shown(draws.signal, behind=0.0),
     )
 
 
 def _reach(
-    opening: FloatArray, close: FloatArray, sd: FloatArray, own: _OwnDraws
+    opening: FloatArray, close: FloatArray, sd: FloatArray, own: _MinuteDraws
 ) -> tuple[FloatArray, FloatArray]:
     """Return each minute's high and low as extremes of a Brownian bridge from open to close.
 

@@ -91,7 +91,7 @@ def ground(name: str, job: Job) -> Ground:
     place = PLACES[name]
     regime = RegimeConfig()
     if place.real:
-        dataset = open_bars(job.real_bars(), place.symbols, place.interval_minutes, regime=regime)
+        dataset = open_bars(job.real_bars(), place.symbols, place.interval_minutes).with_features(regime)
         sessions, raw = dataset.sessions, dataset.raw
     else:
         market = sample_market(

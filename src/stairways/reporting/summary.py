@@ -21,15 +21,24 @@ def describe_range(market: ObservedMarket, part: slice) -> dict[str, Any]:
     return {"first": str(dates[0]), "last": str(dates[-1]), "n_sessions": len(dates)}
 
 
-def describe_data(market: ObservedMarket, judged: slice, quality: QualityReport | None) -> dict[str, Any]:
-    """Return what the data is and whether it is synthetic."""
+def describe_data(
+    market: ObservedMarket, judged: slice, quality: QualityReport | None, *, n_sessions: int | None = None
+) -> dict[str, Any]:
+    """Return what the data is and whether it is synthetic.
+
+    Args:
+        market: The market, or the part of it that is at hand.
+        judged: The sessions judged, within ``market``.
+        quality: What loading kept, filled and dropped.
+        n_sessions: Sessions of the whole market; None where ``market`` is whole.
+    """
     return {
         "source": market.source,
         "synthetic": market.source.startswith("SYNTHETIC"),
         "symbols": list(market.symbols),
         "interval_minutes": market.interval_minutes,
         "digest": market.data_digest,
-        "n_sessions": len(market),
+        "n_sessions": len(market) if n_sessions is None else n_sessions,
         "neutral_regime_ratio": market.select(judged).neutral_share_ratio,
         "quality": None if quality is None else quality.as_record(),
     }

@@ -104,8 +104,14 @@ class ObservedMarket:
         return replace(self, **per_session)
 
 
-def observe(sessions: Sessions, table: FeatureTable) -> ObservedMarket:
-    """Lay sessions and their features out for the environment and the replay."""
+def observe(sessions: Sessions, table: FeatureTable, *, data_digest: str | None = None) -> ObservedMarket:
+    """Lay sessions and their features out for the environment and the replay.
+
+    Args:
+        sessions: The sessions.
+        table: Their features.
+        data_digest: Digest of the whole Sessions that these were cut from; None where they are whole.
+    """
     n_symbols = sessions.n_symbols
     shape = (len(sessions), sessions.max_bars, n_inputs(n_symbols))
     rows = np.zeros(shape, dtype=np.float32)
@@ -126,6 +132,6 @@ def observe(sessions: Sessions, table: FeatureTable) -> ObservedMarket:
         rows=rows,
         score=table.score,
         neutral=table.neutral,
-        data_digest=sessions.digest,
+        data_digest=sessions.digest if data_digest is None else data_digest,
         source=sessions.source,
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from stairways.config import Settings
     from stairways.control.actuators import TiltActuator
-    from stairways.market.dataset import Dataset
+    from stairways.market.dataset import Dataset, OpenedMarket
     from stairways.policies.program import Program
     from stairways.trading.ledger import Mode, SessionLedger
     from stairways.trading.observation import ObservedMarket
@@ -90,7 +90,7 @@ class Arena:
 
 
 def scripted_baselines(
-    market: ObservedMarket, dataset: Dataset, part: slice, rules: TradingRules
+    market: ObservedMarket, dataset: Dataset | OpenedMarket, part: slice, rules: TradingRules
 ) -> dict[str, Entrant]:
     """Return all-hold, buy and hold and, where the market was planted, the oracle.
 
@@ -115,7 +115,7 @@ def scripted_baselines(
             unit_fraction_ratio=rules.unit_fraction,
             cost_bps=rules.costs.commission_bps + rules.costs.half_spread_bps,
         )
-        entrants["oracle"] = Entrant(Script(oracle_actions(solution, synthetic)[part]))
+        entrants["oracle"] = Entrant(Script(oracle_actions(solution, synthetic, part)))
     return entrants
 
 

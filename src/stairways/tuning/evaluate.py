@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from stairways.evaluation.gates import SKILL_NAMES, final_gate
 from stairways.evaluation.replay import Replay, TiltLoop
 from stairways.evaluation.verdicts import SKILL_MARK, GateResult, Group, Verdict
 from stairways.learning.drift import measure_drift
+from stairways.market.feature_part import features_of_part
+from stairways.market.features import build_table
 from stairways.reporting.summary import describe_data, describe_range
 from stairways.trading.metrics import measure
 from stairways.trading.observation import observe
@@ -32,7 +34,7 @@ from stairways.tuning.contest import (
     mean_hold_target,
     scripted_baselines,
 )
-from stairways.tuning.market_access import open_for
+from stairways.tuning.market_access import open_market_for
 from stairways.tuning.packing import unpack_for
 from stairways.tuning.ranges import span_of
 from stairways.tuning.run_folder import GOLD_FOLDER
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stairways.config import Settings
-    from stairways.market.dataset import Dataset
+    from stairways.market.dataset import OpenedMarket
     from stairways.trading.observation import ObservedMarket
 
 CALIBRATION_SESSIONS = 240
@@ -116,19 +118,46 @@ def evaluate(
     packed = unpack_for(folder, settings)
     if settings.ranges.sessions is None:
         raise ConfigError("--sessions FROM:TO is missing", remedy="name the session dates")
-    dataset = open_for(packed, settings)
-    part = span_of(dataset.sessions, settings.ranges.sessions, "sessions")
-    everything = observe(dataset.sessions, dataset.table(packed.constants))
-    market = everything.select(part)
+    opened, regime_start = open_market_for(packed, settings)
+    part = span_of(opened.sessions, settings.ranges.sessions, "sessions")
+    before = _calibration_part(part)
+    seen_from = min(before.start, part.start)
+    observed = _observe(opened, slice(seen_from, part.stop), packed, settings, regime_start)
+    before, inside = _shifted(before, seen_from), _shifted(part, seen_from)
+    market = observed.select(inside)
     arena = Arena.of(settings, market, key(settings.seed, Stream.DECISIONS))
     parent = parent_of(packed, folder, gold)
-    replays = _run(arena, packed, parent, dataset, everything, part)
+    calibration = replace(arena, market=observed.select(before))
+    replays = _run(arena, calibration, packed, parent, opened, part)
     evidence = _evidence(replays, packed, parent, settings, market)
     seen = int(seen_sessions(packed, parent, market.source, market.dates).sum())
     gate = _judge(evidence, packed, settings, seen)
-    record = _record(packed, replays, gate, evidence, settings, everything, part, dataset, seen)
+    record = _record(packed, replays, gate, evidence, settings, observed, inside, opened, seen)
     record["run"]["wall_seconds"] = (clock() - began).total_seconds()
     return Evaluation(packed, replays, gate, record)
+
+
+def _observe(
+    opened: OpenedMarket,
+    part: slice,
+    packed: Packed,
+    settings: Settings,
+    regime_start: Mapping[str, Any] | None,
+) -> ObservedMarket:
+    """Return a part of a market as the artifact sees it; nothing else of it is used here."""
+    raw = features_of_part(
+        opened.sessions,
+        part,
+        settings.market.regime,
+        regime_start=regime_start,
+        threads=settings.performance.preprocessing_threads,
+    )
+    table = build_table(raw, packed.constants)
+    return observe(opened.sessions.select(part), table, data_digest=opened.sessions.digest)
+
+
+def _shifted(part: slice, by: int) -> slice:
+    return slice(part.start - by, part.stop - by)
 
 
 def parent_of(packed: Packed, folder: Path, given: Path | None) -> Packed | None:
@@ -158,19 +187,18 @@ def parent_of(packed: Packed, folder: Path, given: Path | None) -> Packed | None
 
 def _run(
     arena: Arena,
+    calibration: Arena,
     packed: Packed,
     parent: Packed | None,
-    dataset: Dataset,
-    everything: ObservedMarket,
+    opened: OpenedMarket,
     part: slice,
 ) -> dict[str, Replay]:
     entrants = {POLICY: Entrant(packed.program, packed.loop())}
     if parent is not None:
         entrants[GOLD] = Entrant(parent.program)
-    entrants |= scripted_baselines(arena.market, dataset, part, arena.rules)
+    entrants |= scripted_baselines(arena.market, opened, part, arena.rules)
     replays = arena.run_all(entrants)
     actuator, points = _turnover(packed, replays[POLICY])
-    before = replace(arena, market=everything.select(_calibration_part(part)))
     tilted = {RANDOM: uniform(arena.market.n_symbols)}
     if parent is not None:
         tilted[TILTED_GOLD] = parent.program
@@ -180,7 +208,7 @@ def _run(
             loop = TiltLoop(actuator, actuator.live, points).starting_at(Multipliers(*saved[name]))
             replays[name] = arena.run(Entrant(program, loop))
         else:
-            replays[name] = arena.run(calibrated_entrant(before, program, actuator, points))
+            replays[name] = arena.run(calibrated_entrant(calibration, program, actuator, points))
     return replays
 
 
@@ -271,9 +299,9 @@ def _record(
     gate: GateResult,
     evidence: Evidence,
     settings: Settings,
-    everything: ObservedMarket,
-    part: slice,
-    dataset: Dataset,
+    observed: ObservedMarket,
+    inside: slice,
+    opened: OpenedMarket,
     seen: int,
 ) -> dict[str, Any]:
     n_actions = packed.artifact.n_actions
@@ -285,8 +313,8 @@ def _record(
     role = packed.artifact.role
     record: dict[str, Any] = {
         "data": {
-            **describe_data(everything, part, dataset.quality),
-            "ranges": {"sessions": describe_range(everything, part)},
+            **describe_data(observed, inside, opened.quality, n_sessions=len(opened.sessions)),
+            "ranges": {"sessions": describe_range(observed, inside)},
             "in_sample_sessions": seen,
             "made_on": packed.artifact.data_source,
         },
