@@ -10,6 +10,7 @@
     │   ├── ArtifactError             an artifact that is damaged, incomplete or not what it claims
     │   │   └── MismatchError         a sound artifact that was made for something else
     │   └── StorageError              a folder or database that can't be written or read
+    ├── PagingError                   a page that was refused, or neither delivered nor kept; 3
     └── TrainingError                 training that can't go on (numbers that are not finite, say); 3
 """
 
@@ -64,6 +65,10 @@ class MismatchError(ArtifactError):
 
 class StorageError(InputError):
     """A folder or database that can't be written or read."""
+
+
+class PagingError(StairwaysError):
+    """A page that was refused for good, or neither delivered nor kept."""
 
 
 class TrainingError(StairwaysError):

@@ -24,7 +24,10 @@ BELOW = {
     "learning": {"errors", "market", "trading", "control", "envs", "policies"},
     "evaluation": {"errors", "market", "trading", "control", "envs", "policies"},
     "registry": {"errors", "evaluation"},
-    "config": {"errors", "market", "trading", "control", "envs", "policies", "learning", "evaluation"},
+    "monitoring": {"errors", "registry"},
+    "config": {
+        "errors", "market", "trading", "control", "envs", "policies", "learning", "evaluation", "monitoring",
+    },
     "live": {"errors", "config", "market", "trading", "control", "policies", "evaluation", "registry"},
     "reporting": {"errors", "config", "market", "trading", "control", "evaluation", "registry"},
     "tuning": {
@@ -51,6 +54,8 @@ HEAVY = (
     "scipy",
     "exchange_calendars",
     "ray",
+    "httpx2",
+    "stamina",
 )
 
 
