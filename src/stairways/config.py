@@ -23,6 +23,7 @@ from stairways.learning.all_actions_config import AllActionsConfig
 from stairways.learning.ppo_config import PPOConfig
 from stairways.learning.schedules import Ramp
 from stairways.market.regime import RegimeConfig
+from stairways.monitoring.paging_config import PagingConfig
 from stairways.policies.spec import RegimeInput
 from stairways.trading.ledger import Mode
 from stairways.trading.rules import TradingRules
@@ -346,6 +347,7 @@ class Settings(Part):
         dry_run: The short run before.
         gate: Bounds of the gates.
         performance: How the work is done; no part of the digest but for what changes results.
+        paging: Who is told when something goes wrong; no part of the digest.
         call: What belongs to one call alone.
     """
 
@@ -361,6 +363,7 @@ class Settings(Part):
     dry_run: DryRunSettings = DryRunSettings()
     gate: GateConfig = GateConfig()
     performance: PerformanceSettings = PerformanceSettings()
+    paging: PagingConfig = PagingConfig()
     call: CallSettings = CallSettings()
 
     @model_validator(mode="after")
@@ -402,7 +405,7 @@ class Settings(Part):
 
     def as_record(self) -> dict[str, Any]:
         """Return the settings that make the result, as plain JSON types."""
-        record: dict[str, Any] = self.model_dump(mode="json", exclude={"call", "performance"})
+        record: dict[str, Any] = self.model_dump(mode="json", exclude={"call", "paging", "performance"})
         arithmetic = {
             **({"mixed_precision": True} if self.performance.mixed_precision else {}),
             **({"device": "cuda"} if self.performance.device == "cuda" else {}),

@@ -12,6 +12,7 @@
     │   │   └── SignatureError        an artifact or record without a signature that counts
     │   ├── SigningKeyError           a key or trust list that can't be used
     │   └── StorageError              a folder or database that can't be written or read
+    ├── PagingError                   a page that was refused, or neither delivered nor kept; 3
     └── TrainingError                 training that can't go on (numbers that are not finite, say); 3
 """
 
@@ -74,6 +75,10 @@ class SigningKeyError(InputError):
 
 class StorageError(InputError):
     """A folder or database that can't be written or read."""
+
+
+class PagingError(StairwaysError):
+    """A page that was refused for good, or neither delivered nor kept."""
 
 
 class TrainingError(StairwaysError):

@@ -24,10 +24,14 @@ BELOW = {
     "learning": {"errors", "market", "trading", "control", "envs", "policies"},
     "evaluation": {"errors", "market", "trading", "control", "envs", "policies"},
     "registry": {"errors", "evaluation"},
-    "config": {"errors", "market", "trading", "control", "envs", "policies", "learning", "evaluation"},
+    "monitoring": {"errors", "registry"},
+    "config": {
+        "errors", "market", "trading", "control", "envs", "policies", "learning", "evaluation", "monitoring",
+    },
     "unpacking": {"errors", "config", "market", "trading", "control", "policies", "evaluation", "registry"},
     "live": {
-        "errors", "config", "market", "trading", "control", "policies", "evaluation", "registry", "unpacking",
+        "errors", "config", "market", "trading", "control", "policies", "evaluation", "registry", "monitoring",
+        "unpacking",
     },
     "reporting": {"errors", "config", "market", "trading", "control", "evaluation", "registry"},
     "tuning": {
@@ -54,6 +58,8 @@ HEAVY = (
     "scipy",
     "exchange_calendars",
     "ray",
+    "httpx2",
+    "stamina",
 )
 
 

@@ -33,6 +33,9 @@ OPTIONS = {
     ("frontier",): COMMON
     | {"artifact", "gold", "sessions", "points", "tuned", "tune", "cycles", "hold", "out", "seed", "mode"}
     | {"json"},
+    ("page", "test"): {"severity", "resolve", "config", "json"},
+    ("page", "flush"): {"config", "json"},
+    ("page", "spool"): {"config", "json"},
     ("prove",): {"names", "all", "list", "quick", "bars", "seed", "out", "page"},
 }
 
@@ -67,6 +70,7 @@ def test_the_commands():
         "frontier",
         "gate",
         "gold",
+        "page",
         "prove",
         "tune",
     }
@@ -74,6 +78,7 @@ def test_the_commands():
     assert set(app.commands["check"].commands) == {"leak"}
     assert set(app.commands["gate"].commands) == {"explain"}
     assert set(app.commands["gold"].commands) == {"train"}
+    assert set(app.commands["page"].commands) == {"test", "flush", "spool"}
 
 
 @pytest.mark.parametrize("words", OPTIONS, ids=" ".join)

@@ -19,6 +19,7 @@ from stairways.cli import (
     frontier,
     gate,
     gold,
+    page,
     prove,
     tune,
 )
@@ -41,6 +42,7 @@ app.add_typer(bars.app, name="bars")
 app.add_typer(gold.app, name="gold")
 app.add_typer(check.app, name="check")
 app.add_typer(gate.app, name="gate")
+app.add_typer(page.app, name="page")
 app.command("dry-run")(dry_run.dry_run)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)

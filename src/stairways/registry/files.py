@@ -65,18 +65,19 @@ def storage_error(error: OSError, place: Path) -> StorageError:
     return StorageError(error.strerror or str(error), where=str(place), remedy=remedy)
 
 
-def write_bytes_atomic(path: Path, content: bytes) -> None:
+def write_bytes_atomic(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     """Write a file so that readers see the old content or the new, never a part.
 
     Args:
         path: Where the file shall stand; its folder must exist.
         content: All of it.
+        mode: Rights of the file, less the process's umask.
 
     Raises:
         StorageError: If the disk is full, the folder is missing or can't be written; the old file
             stands then, and nothing is left beside it.
     """
-    with _as_storage_error(path), _temporary(path, folder=False) as (staged, descriptor):
+    with _as_storage_error(path), _temporary(path, folder=False, mode=mode) as (staged, descriptor):
         _write_all(descriptor, content)
         staged.replace(path)
         sync_folder(path.parent)
@@ -243,9 +244,9 @@ def _as_storage_error(place: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _temporary(place: Path, *, folder: bool) -> Iterator[tuple[Path, int]]:
+def _temporary(place: Path, *, folder: bool, mode: int = 0o666) -> Iterator[tuple[Path, int]]:
     """Give a locked temporary sibling and its descriptor; whatever is left of it goes in the end."""
-    path, descriptor = _create_temporary(place, folder=folder)
+    path, descriptor = _create_temporary(place, folder=folder, mode=mode)
     try:
         yield path, descriptor
     finally:
@@ -254,14 +255,14 @@ def _temporary(place: Path, *, folder: bool) -> Iterator[tuple[Path, int]]:
             _remove(path)
 
 
-def _create_temporary(place: Path, *, folder: bool) -> tuple[Path, int]:
+def _create_temporary(place: Path, *, folder: bool, mode: int) -> tuple[Path, int]:
     while True:
         path = place.with_name(f".{place.name}.{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}")
         if folder:
             path.mkdir()
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         else:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         # remove_stale of another process may have come between the creation and the lock.
         if path.exists():

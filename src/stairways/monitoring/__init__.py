@@ -1,0 +1,1 @@
+"""What watches: pages for people on call, and the spool that keeps them while nobody can be reached."""
