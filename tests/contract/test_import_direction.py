@@ -30,8 +30,8 @@ BELOW = {
     },
     "unpacking": {"errors", "config", "market", "trading", "control", "policies", "evaluation", "registry"},
     "live": {
-        "errors", "config", "market", "trading", "control", "policies", "evaluation", "registry", "monitoring",
-        "unpacking",
+        "errors", "config", "market", "trading", "control", "policies", "evaluation", "registry",
+        "monitoring", "unpacking",
     },
     "reporting": {"errors", "config", "market", "trading", "control", "evaluation", "registry"},
     "tuning": {
