@@ -298,6 +298,10 @@ class TestTradesRun:
         assert found.observed == 3.0
         assert found.reason.startswith("2026-01-06: 4 trades at a hold rate of 55.0%; 2026-01-07: 30 trades")
 
+    def test_the_longest_run_shown_goes_through_no_gap(self):
+        assert trip("trades_run", traded([4, None, 4])).observed == 1.0
+        assert trip("trades_run", traded([16, 4, 4, 16, 4, None])).observed == 2.0
+
     @given(st.lists(st.integers(0, 40), min_size=3, max_size=10), st.integers(0, 9))
     def test_a_wider_band_never_trips_more(self, counts, wider):
         loose = TriggerConfig(session_trades_band=(max(5 - wider, 0), 25 + wider))

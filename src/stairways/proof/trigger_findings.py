@@ -71,7 +71,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
                 Column("returns", "{words}"),
                 Column("sequential: median / 90 %", "{sequential}"),
                 Column("mean", "{sequential_mean_sessions:,.0f}"),
-                Column("least mean of any rule, all known", "{least_mean_sessions:,.0f}"),
+                Column("mean of the best rule that knows all, at its worst", "{least_mean_sessions:,.0f}"),
                 Column("Sharpe rule: median / 90 %", "{sharpe_rule}"),
                 Column("accounts", "{n_runs:,}"),
             ),
@@ -227,6 +227,6 @@ def _delay_text(rows: Sequence[Row]) -> str:
         f"After {good} good sessions, normal returns, median / 90 % of the sessions to the alarm by the "
         f"Sharpe ratio after the change are {said}. Beside them stands what the best rule needs in the mean "
         "that has as many sessions to a false alarm as the test promises and knows law, spread and both "
-        "Sharpe ratios (cumulative sum, worst case; Shiryaev 1996). A slow loss is seen late by any rule; what "
-        "falls fast is for the drawdown limit."
+        "Sharpe ratios (cumulative sum, worst case; Shiryaev 1996). A slow loss is seen late by any rule; "
+        "what falls fast is for the drawdown limit."
     )
