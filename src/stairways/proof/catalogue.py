@@ -13,6 +13,7 @@ EXPERIMENTS: Mapping[str, str] = MappingProxyType(
         "noise": "stairways.proof.noise:Noise",
         "power": "stairways.proof.power:Power",
         "statistics": "stairways.proof.statistics:Statistics",
+        "triggers": "stairways.proof.triggers:Triggers",
         "frontier": "stairways.proof.frontier:FrontierProof",
         "scenarios": "stairways.proof.scenarios:Scenarios",
         "cross_asset": "stairways.proof.cross_asset:CrossAsset",
