@@ -76,10 +76,10 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
         StorageError: If the disk is full, the folder is missing or can't be written; the old file
             stands then, and nothing is left beside it.
     """
-    with _as_storage_error(path), _temporary(path, folder=False) as (staged, descriptor):
-        _write_all(descriptor, content)
+    with as_storage_error(path), temporary(path, folder=False) as (staged, descriptor):
+        write_all(descriptor, content)
         staged.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -99,10 +99,10 @@ def write_folder_atomic(place: Path, contents: Mapping[str, bytes], *, replace: 
         StorageError: If the disk is full, the place is taken or can't be written; what stood there
             before stands still.
     """
-    with _as_storage_error(place):
+    with as_storage_error(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         restore_folder(place)
-        with _temporary(place, folder=True) as (staged, descriptor):
+        with temporary(place, folder=True) as (staged, descriptor):
             for name, content in contents.items():
                 _write_new_file(staged / name, content)
             os.fsync(descriptor)
@@ -122,33 +122,37 @@ def replace_folder(staged: Path, place: Path) -> None:
     Raises:
         StorageError: If the folder can't be replaced; the old one stands then.
     """
-    with _as_storage_error(place):
+    with as_storage_error(place):
         if not place.exists():
             staged.rename(place)
-        elif _exchange(staged, place):
-            _sync_folder(place.parent)
+        elif exchange(staged, place):
+            sync_folder(place.parent)
             _discard(staged)
         else:
             _replace_by_two_renames(staged, place)
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
 
 
 def restore_folder(place: Path) -> bool:
     """Put back a folder that a killed writer had set aside; return whether there was one."""
     aside = _aside(place)
-    with _as_storage_error(place):
+    with as_storage_error(place):
         if not aside.exists():
             return False
         if place.exists():
             shutil.rmtree(aside)
             return False
         aside.rename(place)
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
         return True
 
 
-def remove_stale(folder: Path) -> tuple[Path, ...]:
+def remove_stale(folder: Path, *, of: str = "") -> tuple[Path, ...]:
     """Remove what killed writers left in a folder; what a living writer holds stays.
+
+    Args:
+        folder: Where to look.
+        of: Name of the one file whose leftovers are meant; by default those of everything.
 
     Returns:
         The temporary names that were removed, sorted.
@@ -156,10 +160,14 @@ def remove_stale(folder: Path) -> tuple[Path, ...]:
     Raises:
         StorageError: If the folder can't be read or cleaned.
     """
-    with _as_storage_error(folder):
+    with as_storage_error(folder):
         for aside in sorted(folder.glob(f".*{_ASIDE_SUFFIX}")):
-            restore_folder(folder / aside.name[1 : -len(_ASIDE_SUFFIX)])
-        stale = tuple(path for path in sorted(folder.glob(f".*{_TEMPORARY_SUFFIX}")) if _abandoned(path))
+            name = aside.name[1 : -len(_ASIDE_SUFFIX)]
+            if of in ("", name):
+                restore_folder(folder / name)
+        left = sorted(folder.glob(f".*{_TEMPORARY_SUFFIX}"))
+        meant = [path for path in left if not of or _leftover_of(of).fullmatch(path.name)]
+        stale = tuple(path for path in meant if _abandoned(path))
         for path in stale:
             _remove(path)
         return stale
@@ -172,8 +180,8 @@ def holds_only_leftovers(folder: Path, name: str) -> bool:
         folder: A folder that is there.
         name: Name of the file; temporary entries of others don't count as its leftovers.
     """
-    leftover = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]+{re.escape(_TEMPORARY_SUFFIX)}")
-    with _as_storage_error(folder):
+    leftover = _leftover_of(name)
+    with as_storage_error(folder):
         return all(leftover.fullmatch(path.name) for path in folder.iterdir())
 
 
@@ -187,7 +195,7 @@ def read_json_object(path: Path, *, remedy: str) -> JsonObject:
     Raises:
         StorageError: If it can't be read, or its bytes are no JSON object.
     """
-    with _as_storage_error(path):
+    with as_storage_error(path):
         content = path.read_bytes()
     try:
         return parse_json_object(content)
@@ -207,7 +215,7 @@ def read_folder(place: Path, names: Sequence[str], *, max_file_bytes: int) -> Fo
         StorageError: If the folder is missing or unreadable, an entry wanted is no regular file or
             too large, or the folder is replaced without pause.
     """
-    with _as_storage_error(place):
+    with as_storage_error(place):
         for _ in range(_READ_ATTEMPTS):
             snapshot = _read_once(place, names, max_file_bytes)
             if snapshot is not None:
@@ -220,7 +228,8 @@ def read_folder(place: Path, names: Sequence[str], *, max_file_bytes: int) -> Fo
 
 
 @contextmanager
-def _as_storage_error(place: Path) -> Iterator[None]:
+def as_storage_error(place: Path) -> Iterator[None]:
+    """Turn what the system refuses within into the one line of :func:`storage_error`."""
     try:
         yield
     except OSError as error:
@@ -228,8 +237,12 @@ def _as_storage_error(place: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _temporary(place: Path, *, folder: bool) -> Iterator[tuple[Path, int]]:
-    """Give a locked temporary sibling and its descriptor; whatever is left of it goes in the end."""
+def temporary(place: Path, *, folder: bool) -> Iterator[tuple[Path, int]]:
+    """Give a locked temporary sibling and its descriptor; whatever is left of it goes in the end.
+
+    Raises:
+        OSError: If it can't be made.
+    """
     path, descriptor = _create_temporary(place, folder=folder)
     try:
         yield path, descriptor
@@ -254,6 +267,10 @@ def _create_temporary(place: Path, *, folder: bool) -> tuple[Path, int]:
         os.close(descriptor)
 
 
+def _leftover_of(name: str) -> re.Pattern[str]:
+    return re.compile(rf"\.{re.escape(name)}\.[0-9a-f]+{re.escape(_TEMPORARY_SUFFIX)}")
+
+
 def _abandoned(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -275,7 +292,12 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of it and bring it to the disk.
+
+    Raises:
+        OSError: If the disk is full or fails.
+    """
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
@@ -285,12 +307,17 @@ def _write_all(descriptor: int, content: bytes) -> None:
 def _write_new_file(path: Path, content: bytes) -> None:
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
-        _write_all(descriptor, content)
+        write_all(descriptor, content)
     finally:
         os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk.
+
+    Raises:
+        OSError: If the disk fails.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -307,7 +334,7 @@ def _claim(staged: Path, place: Path) -> None:
                 "something stands there already", where=str(place), remedy="choose another folder"
             ) from error
         raise
-    _sync_folder(place.parent)
+    sync_folder(place.parent)
 
 
 def _aside(place: Path) -> Path:
@@ -322,7 +349,7 @@ def _replace_by_two_renames(staged: Path, place: Path) -> None:
     except OSError:
         aside.rename(place)
         raise
-    _sync_folder(place.parent)
+    sync_folder(place.parent)
     _discard(aside)
 
 
@@ -331,8 +358,12 @@ def _discard(old: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; return False where the system or file system can't."""
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; return False where the system or file system can't.
+
+    Raises:
+        OSError: If it could, and was refused.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     first, second = os.fsencode(one), os.fsencode(other)
     if sys.platform == "linux" and hasattr(libc, "renameat2"):
