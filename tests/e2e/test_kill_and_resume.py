@@ -213,7 +213,7 @@ class TestDamaged:
         assert alert.endswith(again)
         kept = [] if damage == "missing" else ["checkpoint.damaged-1"]
         assert all(f"kept as {name}; " in alert for name in kept)
-        self.same_result_with(tmp_path, unbroken, *(kept if damaged is not None else []))
+        self.same_result_with(tmp_path, unbroken, *kept)
         for name in kept:
             aside = checkpoint.with_name(name)
             assert aside.is_dir() if damaged is None else aside.read_bytes() == damaged
