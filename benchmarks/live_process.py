@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stairways.market.sessions import Sessions
+    from stairways.registry.generations import Damage
 
 BEGAN = time.perf_counter()
 STATE = "state.json"
@@ -40,7 +41,7 @@ def main() -> None:
 
     artifact, folder = Path(sys.argv[1]), Path(sys.argv[2])
     packed = unpack(artifact)
-    state = read_state(folder / STATE, packed.constants, packed.digest)
+    state = read_state(folder / STATE, packed.constants, packed.digest, alarm=_refuse)
     prices = np.load(folder / "prices.npy", allow_pickle=False)
     n_bars, dates = np.load(folder / "n_bars.npy"), np.load(folder / "dates.npy")
     program = packed.program
@@ -88,6 +89,13 @@ def main() -> None:
     print(json.dumps(_record(every, times[0], ready)))
 
 
+def _refuse(damage: Damage) -> None:
+    """Stop: what is timed is a start from a whole state."""
+    from stairways.errors import ArtifactError
+
+    raise ArtifactError(damage.line())
+
+
 def prepare(artifact: Path, sessions: Sessions, n_live: int, folder: Path) -> None:
     """Write the state behind a history, and the bars of the sessions after it."""
     import numpy as np
@@ -102,7 +110,8 @@ def prepare(artifact: Path, sessions: Sessions, n_live: int, folder: Path) -> No
     first = len(sessions) - n_live
     detector = RegimeDetector.from_state(packed.artifact.regime_state)
     stream = FeatureStream.after(sessions.select(slice(0, first)), packed.constants, detector=detector)
-    write_state(folder / STATE, LiveState(stream, tilt_state(Multipliers())), packed.digest)
+    state = LiveState(stream, tilt_state(Multipliers()), sessions.dates[first - 1].item())
+    write_state(folder / STATE, state, packed.digest, alarm=_refuse)
     live = sessions.select(slice(first, None))
     np.save(folder / "prices.npy", np.stack((live.open, live.close, live.volume), axis=2))
     np.save(folder / "n_bars.npy", live.n_bars)

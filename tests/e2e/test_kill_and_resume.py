@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from workbench import FAST, json_of, listing, merged, write_yaml
 from stairways.registry.connection import sqlite_url
 from stairways.registry.database import GateDatabase
 from stairways.registry.records import RunStatus
+from stairways.tuning.run_folder import RunFolder
 
 CYCLES = 5
 FIVE_CYCLES = merged(FAST, {"tune": {"cycles": CYCLES, "early_stop_cycles": 9, "steps_per_cycle": 800}})
@@ -29,6 +31,7 @@ MOMENTS = [
     Moment("cycle.started", 1),
     Moment("cycle.finished", 4),
     Moment("gate.judged", 4, syncs=1),
+    Moment("gate.judged", 4, syncs=2),
     Moment("gate.judged", 4, syncs=4),
     Moment("gate.judged", 5, syncs=2),
     Moment("test.looked_at"),
@@ -157,6 +160,115 @@ class TestKilled:
         assert result_of(tmp_path) == unbroken
 
 
+def flip(path: Path, seed: int) -> None:
+    content = bytearray(path.read_bytes())
+    bit = random.Random(seed).randrange(8 * len(content))
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+def into_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES = {
+    "flipped": lambda path: flip(path, 1),
+    "flipped elsewhere": lambda path: flip(path, 2),
+    "torn": lambda path: path.write_bytes(path.read_bytes()[:5_000]),
+    "empty": lambda path: path.write_bytes(b""),
+    "missing": Path.unlink,
+    "a folder": into_a_folder,
+}
+
+
+class TestDamaged:
+    """A run is killed, its checkpoint is damaged, and it goes on from the one before to the same result."""
+
+    @pytest.fixture
+    def killed(self, five_cycles, tmp_path):
+        def until(moment: Moment, *more: str) -> Path:
+            process = start(command_that_dies, five_cycles(tmp_path, *more), str(tmp_path / "log"), moment)
+            assert finish(process) == -signal.SIGKILL
+            return tmp_path / "run" / "checkpoint"
+
+        return until
+
+    def same_result_with(self, folder, unbroken, *kept):
+        """Check the result, and that the damaged files stand beside it."""
+        result = result_of(folder)
+        for name in kept:
+            result["names"].remove(name)
+        assert result == unbroken
+
+    @pytest.mark.parametrize("damage", DAMAGES)
+    def test_the_checkpoint_before_is_used(self, cli, five_cycles, unbroken, tmp_path, killed, damage):
+        checkpoint = killed(Moment("gate.judged", 4))
+        DAMAGES[damage](checkpoint)
+        damaged = checkpoint.read_bytes() if checkpoint.is_file() else None
+        ended = cli(*five_cycles(tmp_path, "--resume"))
+        assert (ended.status, ended.err) == (1, "")
+        again = "checkpoint.previous is used, cycles done again: 1 (800 steps)"
+        [alert] = [line for line in ended.out.splitlines() if "ALERT checkpoint " in line]
+        assert alert.endswith(again)
+        kept = [] if damage == "missing" else ["checkpoint.damaged-1"]
+        assert all(f"kept as {name}; " in alert for name in kept)
+        self.same_result_with(tmp_path, unbroken, *kept)
+        for name in kept:
+            aside = checkpoint.with_name(name)
+            assert aside.is_dir() if damaged is None else aside.read_bytes() == damaged
+        logged = [
+            line for line in (tmp_path / "run" / "training.log").read_text().splitlines() if "dam" in line
+        ]
+        assert len(logged) == 1
+        assert " RUN checkpoint.damaged file=checkpoint reason=" in logged[0]
+        assert logged[0].endswith("used=checkpoint.previous cycles_again=1 steps_again=800")
+
+    def test_the_first_cycle_s_has_the_beginning_before_it(
+        self, cli, five_cycles, unbroken, tmp_path, killed
+    ):
+        flip(killed(Moment("cycle.started", 2)), 3)
+        ended = cli(*five_cycles(tmp_path, "--resume"))
+        assert (ended.status, ended.err) == (1, "")
+        assert "checkpoint.previous is used, cycles done again: 1 (800 steps)" in ended.out
+        self.same_result_with(tmp_path, unbroken, "checkpoint.damaged-1")
+
+    def test_damaged_again_and_again(self, cli, five_cycles, unbroken, tmp_path, killed):
+        flip(killed(Moment("cycle.started", 3)), 4)
+        flip(killed(Moment("cycle.started", 3), "--resume"), 5)
+        flip(killed(Moment("test.looked_at"), "--resume"), 6)
+        ended = cli(*five_cycles(tmp_path, "--resume"))
+        assert (ended.status, ended.err) == (1, "")
+        self.same_result_with(tmp_path, unbroken, *(f"checkpoint.damaged-{number}" for number in (1, 2, 3)))
+
+    def test_while_the_run_goes_on(self, cli, five_cycles, unbroken, tmp_path, monkeypatch):
+        """The disk damages each checkpoint behind the run's back: none takes the place of a good one."""
+        write = RunFolder.write_checkpoint
+
+        def damaging(self, checkpoint, state, *, alarm):
+            write(self, checkpoint, state, alarm=alarm)
+            if checkpoint.cycle in (2, 3):
+                flip(self.path / "checkpoint", checkpoint.cycle)
+
+        monkeypatch.setattr(RunFolder, "write_checkpoint", damaging)
+        ended = cli(*five_cycles(tmp_path))
+        monkeypatch.undo()
+        assert (ended.status, ended.err) == (1, "")
+        assert ended.out.count("no step is lost") == 2
+        self.same_result_with(tmp_path, unbroken, "checkpoint.damaged-1", "checkpoint.damaged-2")
+        (tmp_path / "run" / "checkpoint").unlink()
+        assert cli(*five_cycles(tmp_path, "--resume")).status == 1
+        self.same_result_with(tmp_path, unbroken, "checkpoint.damaged-1", "checkpoint.damaged-2")
+
+    def test_the_spare(self, cli, five_cycles, unbroken, tmp_path, killed):
+        flip(killed(Moment("gate.judged", 4)).with_name("checkpoint.previous"), 7)
+        ended = cli(*five_cycles(tmp_path, "--resume"))
+        assert (ended.status, ended.err) == (1, "")
+        assert "ALERT checkpoint.previous " in ended.out
+        assert "kept as checkpoint.damaged-1; no step is lost" in ended.out
+        self.same_result_with(tmp_path, unbroken, "checkpoint.damaged-1")
+
+
 class TestInterrupted:
     def test_ctrl_c_exits_with_130_and_one_line_and_the_run_goes_on(
         self, cli, five_cycles, unbroken, tmp_path
@@ -236,7 +348,7 @@ class TestFullDisk:
         assert "No space left on device; free some space" in ended.complaint
         assert not [name for name in listing(tmp_path) if ".tmp" in name]
         started = (tmp_path / "run").exists()
-        assert started == (writes > 2)
+        assert started == (writes > 3)
         assert cli(*five_cycles(tmp_path, *(["--resume"] if started else []))).status == 1
         assert result_of(tmp_path) == unbroken
 

@@ -82,6 +82,7 @@ class TestSummary:
         assert {path.name for path in tuned.iterdir()} == {
             "artifact",
             "checkpoint",
+            "checkpoint.previous",
             "config.json",
             "gold",
             "run.json",

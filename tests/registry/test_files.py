@@ -48,7 +48,7 @@ def failing(function, code: int, at: int):
 @pytest.fixture(params=["exchange", "two renames"])
 def swap(request, monkeypatch):
     if request.param == "two renames":
-        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(files, "exchange", lambda one, other: False)
     elif sys.platform not in ("linux", "darwin"):
         pytest.skip("the system can't exchange two names")
     return request.param
@@ -168,7 +168,7 @@ def test_folder_that_cant_be_replaced_stands(tmp_path, swap, monkeypatch):
 
 
 def test_failed_second_rename_puts_the_old_folder_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(files, "exchange", lambda one, other: False)
     write_folder_atomic(tmp_path / "old", contents(1))
     write_folder_atomic(tmp_path / "new", contents(2))
     monkeypatch.setattr(os, "rename", failing(os.rename, errno.EIO, 2))
@@ -294,7 +294,7 @@ from stairways.registry.files import read_folder, remove_stale, write_bytes_atom
 
 root, mode = Path(sys.argv[1]), sys.argv[2]
 if mode == "two renames":
-    files._exchange = lambda one, other: False
+    files.exchange = lambda one, other: False
 old = {"a": b"old a", "b": b"old b"}
 new = {"a": b"new a", "b": b"new b", "c": b"new c"}
 

@@ -33,6 +33,7 @@ from stairways.reporting.terminal import (
 
 BANDS = Bands((0.52, 0.58), (15.0, 18.0))
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+DAMAGED = {"file": "checkpoint", "reason": "is empty", "kept_as": "checkpoint.damaged-1"}
 FINISHED = {
     "cycle": 3, "steps": 6_000, "hold_rate": 0.547, "trades": 16.4, "net_bps": 3.22, "drift": 0.014,
     "improved": True, "reason": "+0.87 standard errors above the best so far",
@@ -194,10 +195,26 @@ def test_bands_that_are_not_given_judge_nothing():
          "CYCLE   3  hold 54.7%  trades 16.4  net +3.2 bp  drift 1.4%  beats cycle 2"),
         ("CYCLE", "cycle.finished", FINISHED | {"best_cycle": 2, "improved": False},
          "CYCLE   3  hold 54.7%  trades 16.4  net +3.2 bp  drift 1.4%  best stays cycle 2"),
+        ("RUN", "checkpoint.damaged", DAMAGED | {"used": "checkpoint.previous", "cycles_again": 1,
+                                                 "steps_again": 6_000},
+         "RUN     ALERT checkpoint is empty; kept as checkpoint.damaged-1; checkpoint.previous is used, "
+         "cycles done again: 1 (6,000 steps)"),
+        ("RUN", "checkpoint.damaged", DAMAGED,
+         "RUN     ALERT checkpoint is empty; kept as checkpoint.damaged-1; no step is lost"),
+        ("RUN", "checkpoint.damaged", DAMAGED | {"reason": "is missing", "kept_as": None},
+         "RUN     ALERT checkpoint is missing; no step is lost"),
     ],
 )  # fmt: skip
 def test_notable_events_are_one_line(word, name, fields, line):
     assert event_line(word, name, fields)[0] == line
+
+
+def test_an_alert_of_a_damaged_checkpoint_is_whole_on_a_narrow_terminal():
+    console = terminal_console(width=40)
+    fields = DAMAGED | {"used": "checkpoint.previous", "cycles_again": 1, "steps_again": 6_000}
+    with TerminalWatcher(console) as watcher:
+        watcher.event("RUN", "checkpoint.damaged", fields)
+    assert "cycles done again: 1 (6,000 steps)" in written(console)
 
 
 def test_other_events_stay_in_the_log():

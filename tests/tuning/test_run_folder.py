@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
+import random
 
 import numpy as np
 import pytest
 
-from stairways.errors import ArtifactError, StorageError
+from stairways.errors import ArtifactError, MismatchError, StorageError
+from stairways.registry.generations import Found, sealed
+from stairways.tuning.checkpoint import START, Checkpoint, cycles_again
 from stairways.tuning.run_folder import (
     RunFolder,
     RunLog,
@@ -19,20 +21,22 @@ from stairways.tuning.run_folder import (
     write_sealed,
 )
 
+STATE = {"run_id": "abc", "code": "0", "versions": {"numpy": "2"}, "started_at": "now"}
+NAMES = ["checkpoint", "config.json", "run.json"]
 NOON = dt.datetime(2026, 1, 2, 12, 0, 0, 123_456, tzinfo=dt.UTC)
 
 
 @pytest.fixture
 def begun(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    folder.begin({"seed": 1}, {"run_id": "abc"})
+    folder.begin({"seed": 1}, STATE)
     return folder
 
 
 class TestBegin:
     def test_settings_and_identity_stand_in_it_at_once(self, begun):
-        assert sorted(path.name for path in begun.path.iterdir()) == ["config.json", "run.json"]
-        assert begun.read_json("run.json") == {"run_id": "abc"}
+        assert sorted(path.name for path in begun.path.iterdir()) == NAMES
+        assert begun.read_json("run.json") == STATE
         assert begun.read_json("config.json") == {"seed": 1}
 
     def test_an_empty_folder_is_free_and_a_begun_one_is_not(self, tmp_path, begun):
@@ -62,46 +66,77 @@ class TestBegin:
         (begun.path / ".checkpoint.0123.tmp").mkdir()
         (begun.path / ".summary.json.0123.tmp").write_text("{")
         begun.clean()
-        assert sorted(path.name for path in begun.path.iterdir()) == ["config.json", "run.json"]
+        assert sorted(path.name for path in begun.path.iterdir()) == NAMES
 
 
 class TestCheckpoint:
+    def write(self, folder, cycle, arrays=None, state=STATE):
+        kept = arrays or {"a": np.full(3, cycle)}
+        folder.write_checkpoint(Checkpoint(kept, {"cycle": cycle}), state, alarm=pytest.fail)
+
+    def test_a_run_begins_with_one(self, begun):
+        assert begun.read_checkpoint(STATE) == Found(START, begun.path / "checkpoint", None)
+
     def test_it_comes_back_as_it_was(self, begun):
-        assert begun.read_checkpoint() is None
         arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([2**63 - 1], np.int64)}
-        for number in (1, 2):
-            begun.write_checkpoint(arrays, {"cycle": number})
-        again, plain = begun.read_checkpoint()
+        for cycle in (1, 2):
+            self.write(begun, cycle, arrays)
+        found = begun.read_checkpoint(STATE)
+        assert found.damage is None
+        again, plain = found.value
         assert plain == {"cycle": 2}
         assert again.keys() == arrays.keys()
         for name, array in arrays.items():
             assert again[name].dtype == array.dtype
             assert (again[name] == array).all()
 
-    @pytest.mark.parametrize("name", ["arrays.safetensors", "state.json"])
-    def test_a_damaged_one_is_refused(self, begun, name):
-        begun.write_checkpoint({"a": np.zeros(3)}, {"cycle": 1})
-        path = begun.path / "checkpoint" / name
-        content = bytearray(path.read_bytes())
-        content[-3 if name == "arrays.safetensors" else 0] ^= 1
-        path.write_bytes(content)
-        with pytest.raises(ArtifactError, match="checkpoint"):
-            begun.read_checkpoint()
+    def test_a_damaged_one_gives_way_to_the_one_before(self, begun):
+        for cycle in (1, 2):
+            self.write(begun, cycle)
+        path = begun.path / "checkpoint"
+        whole = path.read_bytes()
+        for bit in random.Random(0).sample(range(8 * len(whole)), 300):
+            content = bytearray(whole)
+            content[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(content)
+            found = begun.read_checkpoint(STATE)
+            assert (found.value.cycle, found.fell_back) == (1, True)
 
-    @pytest.mark.parametrize("change", [{"plain": {"cycle": 2}}, {"plain": 3}, {"sha256": None}])
-    def test_edited_plain_values_are_refused(self, begun, change):
-        begun.write_checkpoint({"a": np.zeros(3)}, {"cycle": 1})
-        path = begun.path / "checkpoint" / "state.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | change))
-        with pytest.raises(ArtifactError, match="start a new run"):
-            begun.read_checkpoint()
+    def test_the_first_cycle_s_gives_way_to_the_beginning(self, begun):
+        self.write(begun, 1)
+        (begun.path / "checkpoint").write_bytes(b"")
+        found = begun.read_checkpoint(STATE)
+        assert (found.value, cycles_again(found, 1)) == (START, 1)
 
-    @pytest.mark.parametrize("content", ["{}", "[]", '{"sha256": ""}'])
-    def test_a_state_of_something_else_is_refused(self, begun, content):
-        begun.write_checkpoint({"a": np.zeros(3)}, {"cycle": 1})
-        (begun.path / "checkpoint" / "state.json").write_text(content)
-        with pytest.raises(ArtifactError, match=r"can't be read .*; start a new run"):
-            begun.read_checkpoint()
+    @pytest.mark.parametrize(("recorded", "again"), [(3, 1), (4, 2), (0, 1)])
+    def test_cycles_done_again_are_those_on_record(self, begun, recorded, again):
+        for cycle in (1, 2, 3):
+            self.write(begun, cycle)
+        assert cycles_again(begun.read_checkpoint(STATE), recorded) == 0
+        (begun.path / "checkpoint").unlink()
+        assert cycles_again(begun.read_checkpoint(STATE), recorded) == again
+
+    @pytest.mark.parametrize(
+        "change", [{"run_id": "def"}, {"code": "1"}, {"versions": {"numpy": "3"}}, {"config_digest": "9"}]
+    )
+    def test_one_of_another_run_is_refused_and_nothing_falls_back(self, begun, change):
+        self.write(begun, 1)
+        self.write(begun, 2, state=STATE | change)
+        with pytest.raises(MismatchError, match=f"is of another run: {next(iter(change))}.* is .*, not "):
+            begun.read_checkpoint(STATE)
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"{}", b"[]\n", b'{"identity": {}, "plain": {}}\n', b'{"identity": 1}\nxxxxxxxxxxxx']
+    )
+    def test_a_whole_file_of_something_else_is_refused(self, begun, content):
+        (begun.path / "checkpoint").write_bytes(sealed(content))
+        with pytest.raises(ArtifactError, match="checkpoint: is not what a run writes; put"):
+            begun.read_checkpoint(STATE)
+
+    def test_without_any_there_is_nothing_to_go_on_from(self, begun):
+        (begun.path / "checkpoint").unlink()
+        with pytest.raises(StorageError, match=r"checkpoint is missing and checkpoint\.previous is missing"):
+            begun.read_checkpoint(STATE)
 
 
 class TestLog:

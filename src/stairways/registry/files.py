@@ -71,14 +71,14 @@ def write_bytes_atomic(path: Path, content: bytes, *, mode: int = 0o666) -> None
     Args:
         path: Where the file shall stand; its folder must exist.
         content: All of it.
-        mode: Rights of the file, less the process's umask.
+        mode: Rights of the file, less what the umask takes; narrow from the first byte on.
 
     Raises:
         StorageError: If the disk is full, the folder is missing or can't be written; the old file
             stands then, and nothing is left beside it.
     """
-    with _as_storage_error(path), _temporary(path, folder=False, mode=mode) as (staged, descriptor):
-        _write_all(descriptor, content)
+    with as_storage_error(path), temporary(path, folder=False, mode=mode) as (staged, descriptor):
+        write_all(descriptor, content)
         staged.replace(path)
         sync_folder(path.parent)
 
@@ -89,10 +89,10 @@ def write_private_file(path: Path, content: bytes) -> None:
     Raises:
         StorageError: If something stands there, or it can't be written.
     """
-    with _as_storage_error(path):
+    with as_storage_error(path):
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
         try:
-            _write_all(descriptor, content)
+            write_all(descriptor, content)
         finally:
             os.close(descriptor)
         sync_folder(path.parent)
@@ -115,10 +115,10 @@ def write_folder_atomic(place: Path, contents: Mapping[str, bytes], *, replace: 
         StorageError: If the disk is full, the place is taken or can't be written; what stood there
             before stands still.
     """
-    with _as_storage_error(place):
+    with as_storage_error(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         restore_folder(place)
-        with _temporary(place, folder=True) as (staged, descriptor):
+        with temporary(place, folder=True) as (staged, descriptor):
             for name, content in contents.items():
                 _write_new_file(staged / name, content)
             os.fsync(descriptor)
@@ -138,10 +138,10 @@ def replace_folder(staged: Path, place: Path) -> None:
     Raises:
         StorageError: If the folder can't be replaced; the old one stands then.
     """
-    with _as_storage_error(place):
+    with as_storage_error(place):
         if not place.exists():
             staged.rename(place)
-        elif _exchange(staged, place):
+        elif exchange(staged, place):
             sync_folder(place.parent)
             _discard(staged)
         else:
@@ -152,7 +152,7 @@ def replace_folder(staged: Path, place: Path) -> None:
 def restore_folder(place: Path) -> bool:
     """Put back a folder that a killed writer had set aside; return whether there was one."""
     aside = _aside(place)
-    with _as_storage_error(place):
+    with as_storage_error(place):
         if not aside.exists():
             return False
         if place.exists():
@@ -163,8 +163,12 @@ def restore_folder(place: Path) -> bool:
         return True
 
 
-def remove_stale(folder: Path) -> tuple[Path, ...]:
+def remove_stale(folder: Path, *, of: str = "") -> tuple[Path, ...]:
     """Remove what killed writers left in a folder; what a living writer holds stays.
+
+    Args:
+        folder: Where to look.
+        of: Name of the one file whose leftovers are meant; by default those of everything.
 
     Returns:
         The temporary names that were removed, sorted.
@@ -172,10 +176,14 @@ def remove_stale(folder: Path) -> tuple[Path, ...]:
     Raises:
         StorageError: If the folder can't be read or cleaned.
     """
-    with _as_storage_error(folder):
+    with as_storage_error(folder):
         for aside in sorted(folder.glob(f".*{_ASIDE_SUFFIX}")):
-            restore_folder(folder / aside.name[1 : -len(_ASIDE_SUFFIX)])
-        stale = tuple(path for path in sorted(folder.glob(f".*{_TEMPORARY_SUFFIX}")) if _abandoned(path))
+            name = aside.name[1 : -len(_ASIDE_SUFFIX)]
+            if of in ("", name):
+                restore_folder(folder / name)
+        left = sorted(folder.glob(f".*{_TEMPORARY_SUFFIX}"))
+        meant = [path for path in left if not of or _leftover_of(of).fullmatch(path.name)]
+        stale = tuple(path for path in meant if _abandoned(path))
         for path in stale:
             _remove(path)
         return stale
@@ -188,8 +196,8 @@ def holds_only_leftovers(folder: Path, name: str) -> bool:
         folder: A folder that is there.
         name: Name of the file; temporary entries of others don't count as its leftovers.
     """
-    leftover = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]+{re.escape(_TEMPORARY_SUFFIX)}")
-    with _as_storage_error(folder):
+    leftover = _leftover_of(name)
+    with as_storage_error(folder):
         return all(leftover.fullmatch(path.name) for path in folder.iterdir())
 
 
@@ -203,7 +211,7 @@ def read_json_object(path: Path, *, remedy: str) -> JsonObject:
     Raises:
         StorageError: If it can't be read, or its bytes are no JSON object.
     """
-    with _as_storage_error(path):
+    with as_storage_error(path):
         content = path.read_bytes()
     try:
         return parse_json_object(content)
@@ -223,7 +231,7 @@ def read_folder(place: Path, names: Sequence[str], *, max_file_bytes: int) -> Fo
         StorageError: If the folder is missing or unreadable, an entry wanted is no regular file or
             too large, or the folder is replaced without pause.
     """
-    with _as_storage_error(place):
+    with as_storage_error(place):
         for _ in range(_READ_ATTEMPTS):
             snapshot = _read_once(place, names, max_file_bytes)
             if snapshot is not None:
@@ -236,7 +244,8 @@ def read_folder(place: Path, names: Sequence[str], *, max_file_bytes: int) -> Fo
 
 
 @contextmanager
-def _as_storage_error(place: Path) -> Iterator[None]:
+def as_storage_error(place: Path) -> Iterator[None]:
+    """Turn what the system refuses within into the one line of :func:`storage_error`."""
     try:
         yield
     except OSError as error:
@@ -244,8 +253,12 @@ def _as_storage_error(place: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _temporary(place: Path, *, folder: bool, mode: int = 0o666) -> Iterator[tuple[Path, int]]:
-    """Give a locked temporary sibling and its descriptor; whatever is left of it goes in the end."""
+def temporary(place: Path, *, folder: bool, mode: int = 0o666) -> Iterator[tuple[Path, int]]:
+    """Give a locked temporary sibling and its descriptor; whatever is left of it goes in the end.
+
+    Raises:
+        OSError: If it can't be made.
+    """
     path, descriptor = _create_temporary(place, folder=folder, mode=mode)
     try:
         yield path, descriptor
@@ -270,6 +283,10 @@ def _create_temporary(place: Path, *, folder: bool, mode: int) -> tuple[Path, in
         os.close(descriptor)
 
 
+def _leftover_of(name: str) -> re.Pattern[str]:
+    return re.compile(rf"\.{re.escape(name)}\.[0-9a-f]+{re.escape(_TEMPORARY_SUFFIX)}")
+
+
 def _abandoned(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -291,7 +308,12 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of it and bring it to the disk.
+
+    Raises:
+        OSError: If the disk is full or fails.
+    """
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
@@ -301,13 +323,17 @@ def _write_all(descriptor: int, content: bytes) -> None:
 def _write_new_file(path: Path, content: bytes) -> None:
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     try:
-        _write_all(descriptor, content)
+        write_all(descriptor, content)
     finally:
         os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk."""
+    """Bring the names in a folder to the disk.
+
+    Raises:
+        OSError: If the disk fails.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -348,8 +374,12 @@ def _discard(old: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; return False where the system or file system can't."""
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; return False where the system or file system can't.
+
+    Raises:
+        OSError: If it could, and was refused.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     first, second = os.fsencode(one), os.fsencode(other)
     if sys.platform == "linux" and hasattr(libc, "renameat2"):

@@ -46,6 +46,8 @@ CURVE_ROWS = 14
 STYLES = {"good": "green", "warn": "yellow", "bad": "red", "plain": "dim"}
 PAGE_NAME = "summary.html"
 NOT_JUDGED = "not judged"
+NEVER_CUT = frozenset({"checkpoint.damaged"})
+"""Events whose line goes on in the next one where a terminal is too narrow."""
 
 
 # Columns of words give way first; a number is never cut.
@@ -141,7 +143,7 @@ class TerminalWatcher:
         line = event_line(word, name, fields)
         if line is not None:
             text, tone = line
-            self._line(text, tone)
+            self._line(text, tone, whole=name in NEVER_CUT)
 
     def _note_steps(self, steps: int) -> None:
         # A resumed run begins in the middle: steps of stages before it were never seen here.
@@ -177,11 +179,11 @@ class TerminalWatcher:
             self._progress.start()
         return self._progress
 
-    def _line(self, text: str, tone: str = "") -> None:
+    def _line(self, text: str, tone: str = "", *, whole: bool = False) -> None:
         from rich.text import Text
 
         line = Text(" ".join(text.split("\n")), style=STYLES.get(tone, ""))
-        if self.console.is_terminal:
+        if self.console.is_terminal and not whole:
             self.console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
         else:
             self.console.print(line, soft_wrap=True)
@@ -233,6 +235,13 @@ def _controller_alert(fields: Mapping[str, Any]) -> tuple[str, str]:
     return f"ALERT {where}: multiplier at its bound for {decisions} decisions, over {limit}", "warn"
 
 
+def _checkpoint_damaged(fields: Mapping[str, Any]) -> tuple[str, str]:
+    kept = f"kept as {fields['kept_as']}; " if fields.get("kept_as") else ""
+    used, cycles, steps = (fields.get(name) or 0 for name in ("used", "cycles_again", "steps_again"))
+    back = f"{used} is used, cycles done again: {cycles} ({steps:,} steps)" if used else "no step is lost"
+    return f"ALERT {fields.get('file', '')} {fields.get('reason', '')}; {kept}{back}", "warn"
+
+
 def _test_looked_at(fields: Mapping[str, Any]) -> tuple[str, str]:
     return f"look {fields.get('looks', 0):,} at {fields.get('sessions', 0):,} unseen sessions", ""
 
@@ -269,6 +278,7 @@ EVENTS: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str]]] = MappingPr
         "algorithm.chosen": lambda fields: (_algorithm(fields), ""),
         "run.resumed": lambda fields: (f"resumed run {fields.get('run_id', '')}", ""),
         "controller.alert": _controller_alert,
+        "checkpoint.damaged": _checkpoint_damaged,
         "test.looked_at": _test_looked_at,
         "authority.measured": lambda fields: (str(fields.get("text", "")), ""),
         "looked": lambda fields: (_look_figures(fields), ""),

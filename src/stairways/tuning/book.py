@@ -15,6 +15,7 @@ from stairways.registry.records import CycleRecord, DriftRecord
 if TYPE_CHECKING:
     from stairways.evaluation.replay import Replay
     from stairways.registry.database import GateDatabase
+    from stairways.registry.generations import Damage
     from stairways.tuning.cycle import CycleResult
     from stairways.tuning.run_folder import Clock, RunLog
 
@@ -88,6 +89,25 @@ class RunBook:
                 "drift_action": drift_action,
                 "controller_alert": alert,
             }
+        )
+
+    def alarm(self, damage: Damage, cycles: int = 0, steps: int = 0) -> None:
+        """Tell whoever watches the run, and its log, of a damaged checkpoint.
+
+        Args:
+            damage: What is damaged, and what is used in its place.
+            cycles: Finished cycles that are done again for it.
+            steps: The steps of those cycles.
+        """
+        self.log.event(
+            "RUN",
+            "checkpoint.damaged",
+            file=damage.place.name,
+            reason=damage.reason,
+            kept_as=None if damage.aside is None else damage.aside.name,
+            used=None if damage.used is None else damage.used.name,
+            cycles_again=cycles,
+            steps_again=steps,
         )
 
     def snapshot(self) -> dict[str, Any]:

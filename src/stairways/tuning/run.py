@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from numpy.typing import NDArray
-
 from stairways.config import DateRange, setting_differences
 from stairways.control.tilt import Multipliers
 from stairways.errors import ConfigError, StorageError, TrainingError
@@ -24,6 +22,7 @@ from stairways.trading.observation import observe
 from stairways.tuning.authority import preflight
 from stairways.tuning.best import Best, better_fallback
 from stairways.tuning.book import RunBook
+from stairways.tuning.checkpoint import START, Checkpoint, cycles_again
 from stairways.tuning.contest import Entrant
 from stairways.tuning.cycle import Bench, CycleResult, run_cycle
 from stairways.tuning.final import CANDIDATE, FinalJudgement, judge_finally
@@ -180,9 +179,9 @@ class TuneRun:
         best = self._gold_as_best(bench)
         fallback: Best | None = None
         first = 1
-        loaded = self.folder.read_checkpoint()
-        if loaded is not None:
-            first, best, fallback = self._restore(loaded, trainer, bench)
+        checkpoint = self._resumed_from(database, bench) if self.resume else START
+        if checkpoint.cycle:
+            first, best, fallback = self._restore(checkpoint, trainer, bench)
         for cycle in range(first, self.settings.tune.cycles + 1):
             if self.stopped:
                 break
@@ -409,12 +408,21 @@ class TuneRun:
             "without_improvement": self.without_improvement,
             "stopped": self.stopped,
         }
-        self.folder.write_checkpoint(arrays, plain)
+        self.folder.write_checkpoint(Checkpoint(arrays, plain), self._state, alarm=self.book.alarm)
+
+    def _resumed_from(self, database: GateDatabase, bench: Bench) -> Checkpoint:
+        found = self.folder.read_checkpoint(self._state)
+        if found.damage is not None:
+            recorded = database.cycles(self._state["run_id"])
+            again = cycles_again(found, max((cycle.cycle_id for cycle in recorded), default=0))
+            self.book.alarm(found.damage, again, again * bench.cycle_steps)
+            found.settle()
+        return found.value
 
     def _restore(
-        self, loaded: tuple[dict[str, NDArray[Any]], dict[str, Any]], trainer: Learner, bench: Bench
+        self, checkpoint: Checkpoint, trainer: Learner, bench: Bench
     ) -> tuple[int, Best, Best | None]:
-        arrays, plain = loaded
+        arrays, plain = checkpoint
         trainer.restore({"arrays": arrays, "plain": plain})
         self.book.restore(plain)
         self.cycle_returns.restore(arrays)
@@ -425,7 +433,7 @@ class TuneRun:
         )
         if best is None:
             raise ConfigError("the checkpoint holds no best so far", where=str(self.folder.path))
-        return int(plain["cycle"]) + 1, best, fallback
+        return checkpoint.cycle + 1, best, fallback
 
     def _judge(
         self,

@@ -1,4 +1,4 @@
-"""Run folder: where a run keeps its log, its settings, its checkpoint and what it made."""
+"""Run folder: where a run keeps its log, its settings, its checkpoints and what it made."""
 
 from __future__ import annotations
 
@@ -13,11 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stairways.config import setting_differences
-from stairways.errors import ArtifactError, StorageError
+from stairways.errors import StorageError
 from stairways.registry.canonical import canonical_digest, canonical_json, parse_json_object
 from stairways.registry.files import (
     read_json_object,
@@ -26,6 +23,15 @@ from stairways.registry.files import (
     write_bytes_atomic,
     write_folder_atomic,
     write_text_atomic,
+)
+from stairways.registry.generations import Alarm, Found, read_generation, sealed, write_generation
+from stairways.tuning.checkpoint import (
+    CHECKPOINT_FILE,
+    REMEDY,
+    START,
+    Checkpoint,
+    checkpoint_bytes,
+    parse_checkpoint,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +44,6 @@ SUMMARY_FILE = "summary.json"
 PAGE_FILE = "summary.html"
 PICTURE_FILE = "summary.png"
 GOLD_FOLDER = "gold"
-CHECKPOINT_FOLDER = "checkpoint"
 DATABASE_FILE = "gate.db"
 
 MOST_SHOWN = 3
@@ -205,8 +210,12 @@ class RunFolder:
             raise storage_error(error, self.path.parent) from error
 
     def begin(self, config: dict[str, Any], state: dict[str, Any]) -> None:
-        """Make the folder with the settings and the identity of its run in it, or nothing at all."""
-        files = {CONFIG_FILE: _json_text(config).encode(), RUN_FILE: _json_text(state).encode()}
+        """Make the folder with settings, identity and first checkpoint of a run in it, or nothing at all."""
+        files = {
+            CONFIG_FILE: _json_text(config).encode(),
+            RUN_FILE: _json_text(state).encode(),
+            CHECKPOINT_FILE: sealed(checkpoint_bytes(START, state)),
+        }
         write_folder_atomic(self.path, files)
 
     @contextlib.contextmanager
@@ -253,41 +262,32 @@ class RunFolder:
             raise StorageError("is not what a run writes", where=str(self.path / name))
         return content
 
-    def write_checkpoint(self, arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> None:
-        """Write the training state, whole or not at all; the one before stands until then."""
-        from safetensors.numpy import save
+    def write_checkpoint(self, checkpoint: Checkpoint, state: dict[str, Any], *, alarm: Alarm) -> None:
+        """Write the training state; the one before it becomes the previous one, and stands until then.
 
-        tensors = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
-        text = json.dumps({"sha256": _state_digest(tensors, plain), "plain": plain}, allow_nan=False)
-        files = {"arrays.safetensors": tensors, "state.json": text.encode()}
-        write_folder_atomic(self.path / CHECKPOINT_FOLDER, files, replace=True)
-
-    def read_checkpoint(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]] | None:
-        """Return arrays and plain values of the last checkpoint, None before the first.
+        Args:
+            checkpoint: The training state.
+            state: Content of run.json.
+            alarm: Called for each of the older ones that is found damaged.
 
         Raises:
-            ArtifactError: If it is damaged.
+            StorageError: If it can't be written; what stood there before stands still.
         """
-        from safetensors.numpy import load
+        write_generation(self.path / CHECKPOINT_FILE, checkpoint_bytes(checkpoint, state), alarm=alarm)
 
-        folder = self.path / CHECKPOINT_FOLDER
-        if not folder.exists():
-            return None
-        try:
-            tensors = (folder / "arrays.safetensors").read_bytes()
-            content = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-            digest, plain = content["sha256"], dict(content["plain"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"can't be read ({error})", where=str(folder), remedy="start a new run"
-            ) from error
-        if _state_digest(tensors, plain) != digest:
-            raise ArtifactError(
-                "its content is not what it was written with", where=str(folder), remedy="start a new run"
-            )
-        return load(tensors), plain
+    def read_checkpoint(self, state: dict[str, Any]) -> Found[Checkpoint]:
+        """Return the last checkpoint, or the one before it where the last is damaged; nothing is moved.
 
+        Args:
+            state: Content of run.json.
 
-def _state_digest(tensors: bytes, plain: dict[str, Any]) -> str:
-    words = json.dumps(plain, allow_nan=False, sort_keys=True).encode()
-    return hashlib.sha256(hashlib.sha256(tensors).digest() + words).hexdigest()
+        Raises:
+            ArtifactError: If neither is whole.
+            MismatchError: If it is of another run.
+            StorageError: If there is none, or it can't be read.
+        """
+        return read_generation(
+            self.path / CHECKPOINT_FILE,
+            lambda content, place: parse_checkpoint(content, place, state),
+            remedy=REMEDY,
+        )
