@@ -12,6 +12,7 @@
     │   │   └── SignatureError        an artifact or record without a signature that counts
     │   ├── SigningKeyError           a key or trust list that can't be used
     │   └── StorageError              a folder or database that can't be written or read
+    ├── ServiceError                  a service that can't answer, or was asked what makes no sense; 3
     ├── PagingError                   a page that was refused, or neither delivered nor kept; 3
     └── TrainingError                 training that can't go on (numbers that are not finite, say); 3
 """
@@ -83,3 +84,18 @@ class PagingError(StairwaysError):
 
 class TrainingError(StairwaysError):
     """Training that can't go on."""
+
+
+class ServiceError(StairwaysError):
+    """A service that can't answer, or was asked what makes no sense.
+
+    Args:
+        what: What is wrong.
+        where: Where.
+        remedy: What to do.
+        status: Status of the HTTP answer.
+    """
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "", status: int = 500) -> None:
+        self.status = status
+        super().__init__(what, where=where, remedy=remedy)

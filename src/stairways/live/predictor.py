@@ -120,6 +120,7 @@ class Predictor:
         require_symbols(program, n_symbols, _WHERE)
         if batch < 1 or not life_seconds >= 0.0:
             raise ConfigError(f"batches of {batch}, answers that live {life_seconds} s", where=_WHERE)
+        self.mode = mode
         self.batch = batch
         self.life_seconds = life_seconds
         self.recalled = 0
