@@ -101,7 +101,7 @@ class TestWriting:
         assert place.with_name("state.damaged-1").read_bytes() == rotten
         assert [damage.place.name for damage in heard] == [name]
         assert heard[0].line() == (
-            f"{damaged} does not match its digest; kept as state.damaged-1; the current one is whole"
+            f"{damaged} does not match its digest; kept as state.damaged-1; nothing is lost"
         )
 
     def test_each_damaged_one_is_kept(self, place, heard):
@@ -275,7 +275,7 @@ class TestReading:
         found = read(two)
         assert (found.value, found.fell_back) == (NEW, False)
         assert found.damage.line() == (
-            f"{previous_of(two)} does not match its digest; kept as state.damaged-1; the current one is whole"
+            f"{previous_of(two)} does not match its digest; kept as state.damaged-1; nothing is lost"
         )
         found.settle()
         assert listing(two.parent) == ["state", "state.damaged-1"]

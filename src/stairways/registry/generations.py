@@ -62,7 +62,7 @@ class Damage:
         parts = [f"{self.place} {self.reason}"]
         if self.aside is not None:
             parts.append(f"kept as {self.aside.name}")
-        parts.append(f"{self.used.name} is used" if self.used else "the current one is whole")
+        parts.append(f"{self.used.name} is used" if self.used else "nothing is lost")
         return "; ".join(parts)
 
 
