@@ -205,6 +205,26 @@ class Service:
         """
         return self._current().digest
 
+    def warm(self) -> None:
+        """Load the champion and the compiled code, so that the first answer waits for neither.
+
+        Raises:
+            ServiceError: If there is no champion, or it does not verify.
+        """
+        model = self._current()
+        nothing = Request(
+            client="",
+            session=_EPOCH,
+            bar=0,
+            observation=(0.0,) * model.packed.spec.n_observed,
+            score=0.0,
+            position=(0,) * model.n_symbols,
+        )
+        client = self._going_on(model, nothing)
+        model.predictor.answer([self._question(model, nothing, client)])
+        if model.controlled:
+            advance(client.loop, model.numbers, model.points, 0.0, 1.0, 0.0)
+
     def description(self) -> JsonObject:
         """Return what a client must know to ask.
 

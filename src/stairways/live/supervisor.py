@@ -1,0 +1,299 @@
+"""The supervisor: keeps one worker answering, and replaces it without a connection refused.
+
+The listening socket is the supervisor's and stays open while workers come and go: a connection that finds
+none waits. A worker that dies is followed by another; a new one is ready before the old one is asked to go.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stairways.errors import ServiceError
+from stairways.live.address import Address
+from stairways.registry.canonical import canonical_json
+from stairways.registry.files import storage_error, write_bytes_atomic
+
+PREPARED, GO, SERVING = b"prepared\n", b"go\n", b"serving\n"
+"""What a worker says, is told, and says again."""
+SECONDS_TO_FINISH = 2
+SERVICE_FOLDER = "service"
+SERVICE_FILE = "service.json"
+PREPARE_SECONDS = 60.0
+_LOOK_SECONDS = 0.05
+_STOP_SECONDS = SECONDS_TO_FINISH + 2.0
+_PAUSES_SECONDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Before a worker that died is followed: none at first, more the oftener it happens."""
+_STEADY_SECONDS = 10.0
+_PRIVATE = 0o600
+
+Say = Callable[[str], None]
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    hear: int
+    tell: int
+    generation: int
+    began: float
+
+    def wait_for(self, word: bytes, seconds: float) -> bool:
+        """Return whether the worker said a word in time."""
+        until, heard = time.monotonic() + seconds, b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.hear, selectors.EVENT_READ)
+            while (left := until - time.monotonic()) > 0:
+                if not selector.select(left):
+                    continue
+                part = os.read(self.hear, len(word) - len(heard))
+                heard += part
+                if heard == word:
+                    return True
+                if not part:
+                    return False
+        return False
+
+    def close(self) -> None:
+        """Stop the worker: politely, then not."""
+        self.process.terminate()
+        try:
+            self.process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        os.close(self.hear)
+        os.close(self.tell)
+
+
+class Supervisor:
+    """Keeps a registry's service up.
+
+    Args:
+        registry: Its folder.
+        address: Where to listen.
+        seed: Of the numbers that actions are drawn with.
+        say: Told what happens, in lines.
+    """
+
+    def __init__(
+        self, registry: Path, address: Address, *, seed: int = 0, say: Say = lambda line: None
+    ) -> None:
+        self.folder = registry / SERVICE_FOLDER
+        self._registry = registry
+        self._seed = seed
+        self._say = say
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, self.folder) from error
+        self._listener, self.address = address.listen()
+        self._control_path = Path(tempfile.mkdtemp(prefix="stairways-")) / "control"
+        self._control, _ = Address(path=self._control_path).listen()
+        self._worker: _Worker | None = None
+        self._generation = 0
+        self._deaths = 0
+        self._stopping = False
+        self._replacing = False
+
+    def run(self) -> None:
+        """Serve until told to stop; SIGTERM and SIGINT stop, SIGHUP replaces the worker."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGHUP, self._ask_to_replace)
+        record = {"address": str(self.address), "control": str(self._control_path), "pid": os.getpid()}
+        try:
+            self._follow()
+            write_bytes_atomic(self.folder / SERVICE_FILE, canonical_json(record), mode=_PRIVATE)
+            self._say(f"serving at {self.address}")
+            while not self._stopping:
+                self._look()
+        finally:
+            self._close()
+
+    def _look(self) -> None:
+        """Wait a little for somebody who asks for something, then look after the worker."""
+        self._control.settimeout(_LOOK_SECONDS)
+        try:
+            connection, _ = self._control.accept()
+        except (TimeoutError, InterruptedError):
+            connection = None
+        if connection is not None:
+            with connection:
+                self._obey(connection)
+        if self._replacing:
+            self._replacing = False
+            self._replace()
+        worker = self._worker
+        if worker is None or worker.process.poll() is None:
+            return
+        if self._stopping:
+            return
+        lived = time.monotonic() - worker.began
+        self._deaths = 0 if lived > _STEADY_SECONDS else self._deaths + 1
+        pause = _PAUSES_SECONDS[min(self._deaths, len(_PAUSES_SECONDS) - 1)]
+        self._say(f"the worker ended with {worker.process.returncode}; another follows in {pause:g} s")
+        worker.close()
+        self._worker = None
+        time.sleep(pause)
+        self._follow()
+
+    def _obey(self, connection: socket.socket) -> None:
+        connection.settimeout(PREPARE_SECONDS)
+        try:
+            word = connection.recv(64).strip()
+            if word == b"restart":
+                answer = self._replace()
+            elif word == b"stop":
+                self._stopping, answer = True, {"stopped": True}
+            else:
+                answer = {"error": f"{word!r} is neither restart nor stop"}
+            connection.sendall(canonical_json(answer))
+        except OSError as error:
+            self._say(f"the control connection was lost ({error})")
+
+    def _replace(self) -> dict[str, Any]:
+        """Replace the worker; return how, or why not: the old one goes on then."""
+        began = time.monotonic()
+        try:
+            worker = self._prepared()
+        except ServiceError as error:
+            self._say(error.line())
+            return {"error": error.line()}
+        old, self._worker = self._worker, worker
+        if old is not None:
+            old.close()
+        self._let_go(worker)
+        seconds = time.monotonic() - began
+        self._say(f"worker {worker.generation} (pid {worker.process.pid}) took over after {seconds:.2f} s")
+        return {"generation": worker.generation, "pid": worker.process.pid, "seconds": seconds}
+
+    def _follow(self) -> None:
+        """Start a worker where there is none."""
+        while not self._stopping:
+            try:
+                worker = self._prepared()
+            except ServiceError as error:
+                self._deaths += 1
+                self._say(error.line())
+                time.sleep(_PAUSES_SECONDS[min(self._deaths, len(_PAUSES_SECONDS) - 1)])
+                continue
+            self._worker = worker
+            self._let_go(worker)
+            return
+
+    def _prepared(self) -> _Worker:
+        """Return a worker that is ready and waits for the word.
+
+        Raises:
+            ServiceError: If it did not get ready.
+        """
+        hear, its_tell = os.pipe()
+        its_hear, tell = os.pipe()
+        self._generation += 1
+        arguments = {
+            "--registry": self._registry,
+            "--folder": self.folder,
+            "--listener": self._listener.fileno(),
+            "--hear": its_hear,
+            "--tell": its_tell,
+            "--generation": self._generation,
+            "--seed": self._seed,
+        }
+        command = [sys.executable, "-m", "stairways.live.worker"]
+        for name, value in arguments.items():
+            command += [name, str(value)]
+        began = time.monotonic()
+        process = subprocess.Popen(command, pass_fds=(self._listener.fileno(), its_hear, its_tell))
+        os.close(its_hear)
+        os.close(its_tell)
+        worker = _Worker(process, hear, tell, self._generation, began)
+        if worker.wait_for(PREPARED, PREPARE_SECONDS):
+            return worker
+        worker.close()
+        raise ServiceError(f"worker {worker.generation} did not get ready", where="supervisor")
+
+    def _let_go(self, worker: _Worker) -> None:
+        os.write(worker.tell, GO)
+        if not worker.wait_for(SERVING, PREPARE_SECONDS):
+            # it is found dead, or dies, and is followed
+            worker.process.kill()
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _ask_to_replace(self, *_: object) -> None:
+        self._replacing = True
+
+    def _close(self) -> None:
+        self._listener.close()
+        self._control.close()
+        if self._worker is not None:
+            self._worker.close()
+        for path in (self.folder / SERVICE_FILE, self._control_path):
+            path.unlink(missing_ok=True)
+        if self.address.path is not None:
+            self.address.path.unlink(missing_ok=True)
+        self._control_path.parent.rmdir()
+
+
+def service_record(registry: Path) -> dict[str, Any]:
+    """Return where the service of a registry is.
+
+    Raises:
+        ServiceError: If none is running.
+    """
+    place = registry / SERVICE_FOLDER / SERVICE_FILE
+    try:
+        record: dict[str, Any] = json.loads(place.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ServiceError(
+            "no service is running", where=str(place), remedy="start it: `stairways serve`", status=503
+        ) from error
+    return record
+
+
+def tell_supervisor(registry: Path, word: str, seconds: float) -> dict[str, Any]:
+    """Ask the supervisor of a registry for something, and return its answer.
+
+    Args:
+        registry: Folder.
+        word: ``restart`` or ``stop``.
+        seconds: How long to wait.
+
+    Raises:
+        ServiceError: If there is none, it does not answer, or it could not do it.
+    """
+    path = str(service_record(registry)["control"])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(seconds)
+        try:
+            connection.connect(path)
+            connection.sendall(word.encode())
+            connection.shutdown(socket.SHUT_WR)
+            answer: dict[str, Any] = json.loads(_all_of(connection))
+        except (OSError, ValueError) as error:
+            raise ServiceError(
+                f"the supervisor does not answer ({error})", where=path, remedy="see whether it runs"
+            ) from error
+    if "error" in answer:
+        raise ServiceError(str(answer["error"]), where="supervisor")
+    return answer
+
+
+def _all_of(connection: socket.socket) -> bytes:
+    parts = []
+    while part := connection.recv(65_536):
+        parts.append(part)
+    return b"".join(parts)
