@@ -41,7 +41,7 @@ class Size:
 FEED_FORWARD = Size(n_steps=64, rounds=7)
 # A rollout is a whole session of every account: no sequence is cut, and each minibatch of the stock peer
 # holds the start of a session.
-RECURRENT = {64: Size(n_steps=389, rounds=2), 256: Size(n_steps=389, rounds=1)}
+RECURRENT = {64: Size(n_steps=389, rounds=2), 256: Size(n_steps=389, rounds=2)}
 
 
 def spec_of(kind: str, hidden: int) -> PolicySpec:

@@ -7,7 +7,7 @@ update, so the probability ratio is exact while the multipliers move.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -299,27 +299,25 @@ class PPOUpdate:
         if self.config.normalise_advantages == "rollout":
             advantages = normalise(advantages, over=advantages)
         watched = [
-            self._step(rollout, advantages, indices, entropy_weight)
+            self._step(parts, entropy_weight)
             for _ in range(self.config.epochs)
-            for indices in self._minibatches(rollout)
+            for parts in self._minibatches(rollout, advantages)
         ]
         means = torch.stack(watched).mean(0).tolist()
         if not np.isfinite(means).all():
             raise TrainingError("a loss is not finite", remedy="lower learning_rate or reward_scale")
         return UpdateReport._make([*means, learning_rate])
 
-    def _step(self, rollout: Rollout, advantages: Tensor, indices: Tensor, entropy_weight: float) -> Tensor:
+    def _step(self, parts: Sequence[_Samples], entropy_weight: float) -> Tensor:
+        """Take one gradient step on a minibatch, whose parts are taken one after the other."""
         self.parameters.gradient.zero_()
-        over = None
         if self.config.normalise_advantages == "minibatch":
-            recurrent = self.network.spec.kind == "lstm"
-            over = advantages[:, indices] if recurrent else advantages.flatten().index_select(0, indices)
-        watched = []
-        for part in indices.chunk(self.config.gradient_accumulation):
-            samples = self._take(rollout, advantages, part)
-            if over is not None:
-                samples = samples._replace(advantages=normalise(samples.advantages, over=over))
-            watched.append(self._add_gradient(samples, entropy_weight, len(part) / len(indices)))
+            whole = torch.cat([part.advantages for part in parts], dim=-1)
+            parts = [part._replace(advantages=normalise(part.advantages, over=whole)) for part in parts]
+        n_samples = sum(part.actions.numel() for part in parts)
+        watched = [
+            self._add_gradient(part, entropy_weight, part.actions.numel() / n_samples) for part in parts
+        ]
         self.parameters.clip(self.config.max_gradient_norm)
         self._optimise()
         return watched[0] if len(watched) == 1 else torch.stack(watched).sum(0)
@@ -374,18 +372,22 @@ class PPOUpdate:
         rest = [p for n, p in named if not n.startswith("value.")]
         return [group for group in (rest, value) if group]
 
-    def _minibatches(self, rollout: Rollout) -> Iterator[Tensor]:
+    def _minibatches(self, rollout: Rollout, advantages: Tensor) -> Iterator[list[_Samples]]:
+        """Yield each minibatch of one pass, in the parts that its gradient is accumulated from."""
         n_steps, n_envs = rollout.actions.shape
-        recurrent = self.network.spec.kind == "lstm"
-        count = n_envs if recurrent else n_steps * n_envs
-        size = max(1, self.config.minibatch // n_steps) if recurrent else self.config.minibatch
-        order = torch.randperm(count, generator=self.generator).to(self._device)
-        yield from torch.split(order, size)
-
-    def _take(self, rollout: Rollout, advantages: Tensor, indices: Tensor) -> _Samples:
+        n_parts = self.config.gradient_accumulation
         if self.network.spec.kind == "lstm":
-            return _Samples.of_accounts(rollout, advantages, indices)
-        return _Samples.of_transitions(rollout, advantages, indices)
+            order = torch.randperm(n_envs, generator=self.generator).to(self._device)
+            for indices in order.split(max(1, self.config.minibatch // n_steps)):
+                yield [_Samples.of_accounts(rollout, advantages, part) for part in indices.chunk(n_parts)]
+            return
+        order = torch.randperm(n_steps * n_envs, generator=self.generator).to(self._device)
+        # gathered once a pass: minibatches are slices then
+        shuffled = _Samples.of_transitions(rollout, advantages, order)
+        for first in range(0, len(order), self.config.minibatch):
+            stop = min(first + self.config.minibatch, len(order))
+            size = -(-(stop - first) // n_parts)
+            yield [shuffled.rows(row, min(row + size, stop)) for row in range(first, stop, size)]
 
     def _evaluate(self, samples: _Samples) -> Batch:
         if samples.starts is None:
@@ -427,6 +429,23 @@ class _Samples(NamedTuple):
             None if rollout.tilting is None else rollout.tilting.picked(pick),
             None,
             States(None, None),
+        )
+
+    def rows(self, first: int, stop: int) -> _Samples:
+        """Return some of the transitions (views, no copy)."""
+
+        def pick(tensor: Tensor) -> Tensor:
+            return tensor[first:stop]
+
+        return _Samples(
+            pick(self.observations),
+            pick(self.actions),
+            pick(self.log_probabilities),
+            pick(self.advantages),
+            pick(self.returns),
+            None if self.tilting is None else self.tilting.picked(pick),
+            None,
+            self.states,
         )
 
     @classmethod

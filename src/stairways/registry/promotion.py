@@ -220,6 +220,8 @@ def _check_signature(registry: Registry, digest: str) -> tuple[TrustedArtifact |
 
 def _check_stage(registry: Registry, model: ModelRecord, to: Stage) -> Check:
     allowed = PROMOTIONS.get(Stage(model.role), ())
+    if registry.store.is_quarantined(model.model_id):
+        return Check("stage", passed=False, reason="it is quarantined for good")
     if to not in allowed:
         return Check("stage", passed=False, reason=f"a {model.role} can't be made {to}")
     if to in (Stage.CHAMPION, Stage.GOLD) and registry.store.champion() == model.model_id:
@@ -229,8 +231,8 @@ def _check_stage(registry: Registry, model: ModelRecord, to: Stage) -> Check:
 
 def _check_latch(registry: Registry) -> Check:
     pending = [name for name, entry in registry.journal.pending().items() if entry.get("kind") != KIND]
-    latched = (*registry.history.latched(), *pending)
-    if latched:
+    latched = dict.fromkeys((*registry.history.latched(), *pending))
+    if latched or registry.store.is_latched:
         return Check(
             "latch",
             passed=False,

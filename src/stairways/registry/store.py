@@ -6,6 +6,8 @@
       artifacts/DIGEST/     signed artifacts; none is ever changed
       champion              a link to one of them
       trust.json            whom we believe
+      quarantine/DIGEST     models that never go live again, and why
+      latched.json          there while promotions wait for a person
       .lock                 held while something is promoted or rolled back
 
 The link is replaced in one step (``os.replace``) and the folder brought to the disk: readers see the old
@@ -26,11 +28,13 @@ from pathlib import Path
 
 from stairways.errors import ArtifactError, StorageError
 from stairways.registry.artifact import MAX_FILE_BYTES
+from stairways.registry.canonical import canonical_json
 from stairways.registry.files import (
     read_folder,
     remove_stale,
     storage_error,
     sync_folder,
+    write_bytes_atomic,
     write_folder_atomic,
 )
 from stairways.registry.keys import TrustList, read_trust, write_trust
@@ -40,6 +44,8 @@ from stairways.registry.signatures import TrustedArtifact, read_trusted, trusted
 ARTIFACTS_FOLDER = "artifacts"
 CHAMPION_LINK = "champion"
 TRUST_FILE = "trust.json"
+QUARANTINE_FOLDER = "quarantine"
+LATCH_FILE = "latched.json"
 LOCK_FILE = ".lock"
 LOCK_SECONDS = 30.0
 _LOCK_PAUSE_SECONDS = 0.01
@@ -183,6 +189,10 @@ class Store:
         """
         if not self.place(digest).is_dir():
             raise ArtifactError("no such artifact", where=str(self.place(digest)))
+        if self.is_quarantined(digest):
+            raise ArtifactError(
+                "it is quarantined for good", where=str(self.place(digest)), remedy="choose another model"
+            )
         staged = self.root / f"{_LINK_PREFIX}{secrets.token_hex(8)}{_LINK_SUFFIX}"
         try:
             staged.symlink_to(f"{ARTIFACTS_FOLDER}/{digest}")
@@ -209,6 +219,49 @@ class Store:
             sync_folder(self.root)
         except OSError as error:
             raise storage_error(error, self.link) from error
+
+    def quarantine(self, digest: str, reason: str) -> None:
+        """Bar a model for good; the file is what counts, whatever becomes of the database.
+
+        Raises:
+            StorageError: If it can't be written.
+        """
+        folder = self.root / QUARANTINE_FOLDER
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, folder) from error
+        write_bytes_atomic(folder / self.place(digest).name, canonical_json({"reason": reason}))
+
+    def is_quarantined(self, digest: str) -> bool:
+        """Return whether a model is barred."""
+        return (self.root / QUARANTINE_FOLDER / self.place(digest).name).exists()
+
+    def latch(self, operation_id: str, reason: str) -> None:
+        """Make promotions wait until :meth:`unlatch`.
+
+        Raises:
+            StorageError: If it can't be written.
+        """
+        content = {"operation_id": operation_id, "reason": reason}
+        write_bytes_atomic(self.root / LATCH_FILE, canonical_json(content))
+
+    def unlatch(self) -> None:
+        """Let promotions go on.
+
+        Raises:
+            StorageError: If it can't be written.
+        """
+        try:
+            (self.root / LATCH_FILE).unlink(missing_ok=True)
+            sync_folder(self.root)
+        except OSError as error:
+            raise storage_error(error, self.root / LATCH_FILE) from error
+
+    @property
+    def is_latched(self) -> bool:
+        """Whether promotions wait."""
+        return (self.root / LATCH_FILE).exists()
 
     def clean(self) -> None:
         """Remove what killed writers left; the caller holds the lock.

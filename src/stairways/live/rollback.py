@@ -1,0 +1,395 @@
+"""The way back: latch, snapshot, swap, serve, restart, page, log; journaled, each step done once.
+
+The journal is written before the first step and after each. A step that fails is noted, told, and does not
+stop those after it; only where the link could not be replaced the service is stopped, for a bad model that
+answers is worse than none. :func:`go_on` takes up what a killed process left. Nothing here needs the database
+but the last step.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from stairways.errors import ServiceError, StairwaysError, StorageError
+from stairways.live.address import Address
+from stairways.live.client import ServiceClient
+from stairways.live.supervisor import service_record
+from stairways.monitoring.page import Page, incident_key
+from stairways.registry.canonical import canonical_json
+from stairways.registry.files import storage_error, write_bytes_atomic
+from stairways.registry.history import RollbackRecord
+from stairways.registry.registry import Registry, new_operation_id
+
+if TYPE_CHECKING:
+    from stairways.live.restart import Restarter
+    from stairways.monitoring.pager import Pager
+    from stairways.registry.canonical import JsonObject
+
+KIND = "rollback"
+SNAPSHOTS_FOLDER = "snapshots"
+SNAPSHOT_SECONDS = 1.0
+SERVING_SECONDS = 30.0
+LOCK_SECONDS = 5.0
+"""How long a way back waits for a promotion under way; then it goes ahead."""
+_LOOK_SECONDS = 0.002
+DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+_HOST = "stairways"
+
+
+@dataclass(frozen=True)
+class RollbackOrder:
+    """What shall be rolled back, to what, and why.
+
+    Attributes:
+        trigger: Name of the trigger.
+        reason: In words, with what was observed.
+        ordered_by: Who, or what watches.
+        failed: Digest of what is live.
+        target: Digest of what shall be.
+        detected_at: When the trigger was seen.
+        is_drill: Whether it is a rehearsal: nothing is quarantined then.
+    """
+
+    trigger: str
+    reason: str
+    ordered_by: str
+    failed: str
+    target: str
+    detected_at: dt.datetime
+    is_drill: bool = False
+
+    def as_record(self) -> JsonObject:
+        """Return the order as JSON."""
+        return vars(self) | {"detected_at": self.detected_at.isoformat()}
+
+    @classmethod
+    def parse(cls, record: JsonObject) -> Self:
+        """Return the order behind :meth:`as_record`."""
+        return cls(**(record | {"detected_at": dt.datetime.fromisoformat(record["detected_at"])}))
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """How one step went.
+
+    Attributes:
+        name: The step.
+        status: ``done``, ``failed`` or ``skipped``.
+        detail: In words.
+        seconds: How long it took.
+        at: When it ended.
+    """
+
+    name: str
+    status: str
+    detail: str
+    seconds: float
+    at: str
+
+    @property
+    def settled(self) -> bool:
+        """Whether it need not be tried again."""
+        return self.status in (DONE, SKIPPED)
+
+
+@dataclass(frozen=True)
+class RollbackOutcome:
+    """How a rollback went.
+
+    Attributes:
+        operation_id: Its name.
+        order: What was ordered.
+        steps: Every step, in order.
+        swapped_at: When the link was replaced; None if it could not be.
+        seconds_to_swap: From detection to the link.
+        seconds_to_serving: From detection to the first answer of the target; None if it was not seen.
+    """
+
+    operation_id: str
+    order: RollbackOrder
+    steps: tuple[StepOutcome, ...]
+    swapped_at: dt.datetime | None = None
+    seconds_to_swap: float | None = None
+    seconds_to_serving: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether every step went well, or had nothing to do."""
+        return all(step.settled for step in self.steps)
+
+    def step(self, name: str) -> StepOutcome | None:
+        """Return a step's outcome, None before it."""
+        return next((step for step in self.steps if step.name == name), None)
+
+    def as_record(self) -> RollbackRecord:
+        """Return it as the database keeps it."""
+        return RollbackRecord(
+            operation_id=self.operation_id,
+            trigger=self.order.trigger,
+            reason=self.order.reason,
+            failed_model=self.order.failed,
+            target_model=self.order.target,
+            detected_at=self.order.detected_at,
+            swapped_at=self.swapped_at,
+            ordered_by=self.order.ordered_by,
+            steps=tuple(dict(vars(step)) for step in self.steps),
+            seconds_to_swap=self.seconds_to_swap,
+            seconds_to_serving=self.seconds_to_serving,
+            is_drill=self.order.is_drill,
+        )
+
+
+class Rollback:
+    """Leads one way back.
+
+    Args:
+        registry: The registry.
+        restarter: Who restarts the service.
+        pager: Who tells people.
+        outcome: Where it stands; a fresh one has no steps.
+        since: Monotonic seconds at which the trigger was seen; None where only the clock can tell.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        restarter: Restarter,
+        pager: Pager,
+        outcome: RollbackOutcome,
+        since: float | None = None,
+    ) -> None:
+        self.outcome = outcome
+        self._registry = registry
+        self._restarter = restarter
+        self._pager = pager
+        self._since = since
+
+    @property
+    def order(self) -> RollbackOrder:
+        """What was ordered."""
+        return self.outcome.order
+
+    def run(self) -> RollbackOutcome:
+        """Take every step that is not settled, and return how they went."""
+        self._keep()
+        self._take("latch", self._latch)
+        self._take("snapshot", self._snapshot)
+        if self._take("swap", self._swap):
+            self._take("serve", self._serve)
+            self._take("restart", self._restart)
+        else:
+            self._take("stop", self._restarter.stop)
+        self._take("page", self._page)
+        self._take("log", self._log)
+        self._keep()
+        if self.outcome.finished:
+            self._try(lambda: self._registry.journal.finish(self.outcome.operation_id))
+        return self.outcome
+
+    def _take(self, name: str, work: Callable[[], str]) -> bool:
+        """Take a step unless it is settled; return whether it went well."""
+        before = self.outcome.step(name)
+        if before is not None and before.settled:
+            return True
+        began = time.monotonic()
+        try:
+            status, detail = DONE, work()
+        except _NothingToDo as reason:
+            status, detail = SKIPPED, str(reason)
+        except StairwaysError as error:
+            status, detail = FAILED, error.line()
+        except OSError as error:
+            status, detail = FAILED, str(error)
+        at = self._registry.clock().isoformat()
+        step = StepOutcome(name, status, detail, time.monotonic() - began, at)
+        others = tuple(one for one in self.outcome.steps if one.name != name)
+        self.outcome = replace(self.outcome, steps=(*others, step))
+        self._keep()
+        return step.settled
+
+    def _keep(self) -> None:
+        """Write the journal; where it can't be written the steps go on all the same."""
+        self._try(
+            lambda: self._registry.journal.write(self.outcome.operation_id, journal_record(self.outcome))
+        )
+
+    def _try(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except StorageError as error:
+            at = self._registry.clock().isoformat()
+            step = StepOutcome("journal", FAILED, error.line(), 0.0, at)
+            others = tuple(one for one in self.outcome.steps if one.name != "journal")
+            self.outcome = replace(self.outcome, steps=(*others, step))
+
+    def _seconds(self) -> float:
+        if self._since is not None:
+            return time.monotonic() - self._since
+        return (self._registry.clock() - self.order.detected_at).total_seconds()
+
+    def _latch(self) -> str:
+        self._registry.store.latch(self.outcome.operation_id, self.order.reason)
+        if self.order.is_drill:
+            return "promotions wait; a drill quarantines nothing"
+        self._registry.store.quarantine(self.order.failed, self.order.reason)
+        return f"promotions wait; {self.order.failed[:12]} is quarantined"
+
+    def _snapshot(self) -> str:
+        """Keep what the service remembered, for whoever looks into it."""
+        with self._service(SNAPSHOT_SECONDS) as service:
+            state = {"health": service.health(), "memory": service.memory()}
+        folder = self._registry.root / SNAPSHOTS_FOLDER
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, folder) from error
+        place = folder / f"{self.outcome.operation_id}.json"
+        write_bytes_atomic(place, canonical_json(state))
+        return str(place)
+
+    def _swap(self) -> str:
+        store = self._registry.store
+        with ExitStack() as held:
+            alone = True
+            try:
+                held.enter_context(store.lock(LOCK_SECONDS))
+            except StorageError:
+                alone = False
+            # verified before it goes live: a way back that leads nowhere is none
+            self._registry.read(self.order.target)
+            store.swap(self.order.target)
+        self.outcome = replace(
+            self.outcome, swapped_at=self._registry.clock(), seconds_to_swap=self._seconds()
+        )
+        return "the link is replaced" + ("" if alone else ", beside a promotion that did not let go")
+
+    def _serve(self) -> str:
+        """Wait until the service answers with the target."""
+        until = time.monotonic() + SERVING_SECONDS
+        with self._service(SERVING_SECONDS) as service:
+            found = ""
+            while time.monotonic() < until:
+                found = service.ready()
+                if found == self.order.target:
+                    self.outcome = replace(self.outcome, seconds_to_serving=self._seconds())
+                    return f"answers with {found[:12]}"
+                time.sleep(_LOOK_SECONDS)
+        raise ServiceError(f"still answers with {found[:12]}", where="service")
+
+    def _restart(self) -> str:
+        self._service(SNAPSHOT_SECONDS).close()
+        return self._restarter.restart()
+
+    def _page(self) -> str:
+        order = self.order
+        drill = "DRILL, nothing to do: " if order.is_drill else ""
+        page = Page(
+            summary=f"{drill}rolled back from {order.failed[:12]} to {order.target[:12]}: {order.reason}",
+            severity="info" if order.is_drill else "critical",
+            source=_HOST,
+            component="rollback",
+            dedup_key=incident_key("rollback", order.trigger, self.outcome.operation_id),
+            occurred_at=order.detected_at,
+            details={
+                "operation_id": self.outcome.operation_id,
+                "ordered_by": order.ordered_by,
+                "steps": [vars(step) for step in self.outcome.steps],
+                "trigger": order.trigger,
+            },
+        )
+        delivery = self._pager.send(page)
+        return f"{delivery.outcome} {delivery.reason}".strip()
+
+    def _log(self) -> str:
+        self._registry.history.roll_back(self.outcome.as_record())
+        return "recorded"
+
+    def _service(self, seconds: float) -> ServiceClient:
+        """Return a client of the service that runs; where none does there is nothing to do."""
+        try:
+            record = service_record(self._registry.root)
+        except ServiceError as error:
+            raise _NothingToDo(error.what) from error
+        return ServiceClient(Address.parse(str(record["address"])), seconds)
+
+
+class _NothingToDo(Exception):  # noqa: N818  no error: the step has nothing to act on
+    """The step has nothing to act on."""
+
+
+def roll_back(
+    registry: Registry,
+    restarter: Restarter,
+    pager: Pager,
+    order: RollbackOrder,
+    *,
+    since: float | None = None,
+) -> RollbackOutcome:
+    """Go back, whatever fails on the way; see the outcome's steps.
+
+    Args:
+        registry: The registry.
+        restarter: Who restarts the service.
+        pager: Who tells people.
+        order: From what to what, and why.
+        since: Monotonic seconds at which the trigger was seen.
+    """
+    outcome = RollbackOutcome(new_operation_id(order.detected_at), order, ())
+    return Rollback(registry, restarter, pager, outcome, since).run()
+
+
+def go_on(registry: Registry, restarter: Restarter, pager: Pager) -> tuple[RollbackOutcome, ...]:
+    """Take up every rollback that was begun and not finished."""
+    pending = registry.journal.pending().items()
+    begun = [_from_journal(name, entry) for name, entry in pending if entry.get("kind") == KIND]
+    return tuple(Rollback(registry, restarter, pager, outcome).run() for outcome in begun)
+
+
+def resume(registry: Registry, by: str, reason: str) -> tuple[str, ...]:
+    """Let promotions go on after every rollback that latches; return their names.
+
+    Raises:
+        StorageError: If a rollback is not finished, nobody or nothing is named, or it can't be recorded.
+    """
+    if not by.strip() or not reason.strip():
+        raise StorageError("who resumes, and why, is asked for", where="rollback resume")
+    with registry.store.lock():
+        open_ones = [name for name, entry in registry.journal.pending().items() if entry.get("kind") == KIND]
+        if open_ones:
+            raise StorageError(
+                f"rollback {', '.join(open_ones)} is not finished",
+                where=str(registry.root),
+                remedy="finish it first: `stairways rollback finish`",
+            )
+        names = registry.history.resume(registry.clock(), by, reason)
+        registry.store.unlatch()
+        return names
+
+
+def journal_record(outcome: RollbackOutcome) -> JsonObject:
+    """Return a rollback as the journal keeps it."""
+    return {
+        "kind": KIND,
+        "order": outcome.order.as_record(),
+        "seconds_to_serving": outcome.seconds_to_serving,
+        "seconds_to_swap": outcome.seconds_to_swap,
+        "steps": [dict(vars(step)) for step in outcome.steps],
+        "swapped_at": None if outcome.swapped_at is None else outcome.swapped_at.isoformat(),
+    }
+
+
+def _from_journal(operation_id: str, entry: dict[str, Any]) -> RollbackOutcome:
+    swapped = entry["swapped_at"]
+    return RollbackOutcome(
+        operation_id=operation_id,
+        order=RollbackOrder.parse(entry["order"]),
+        steps=tuple(StepOutcome(**step) for step in entry["steps"]),
+        swapped_at=None if swapped is None else dt.datetime.fromisoformat(swapped),
+        seconds_to_swap=entry["seconds_to_swap"],
+        seconds_to_serving=entry["seconds_to_serving"],
+    )
