@@ -19,11 +19,13 @@ from stairways.envs.reward import RewardConfig
 from stairways.errors import ConfigError, RangeError
 from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.improvement import ImprovementConfig
+from stairways.evaluation.trigger_config import TriggerConfig
 from stairways.learning.all_actions_config import AllActionsConfig
 from stairways.learning.ppo_config import PPOConfig
 from stairways.learning.schedules import Ramp
 from stairways.market.regime import RegimeConfig
 from stairways.monitoring.paging_config import PagingConfig
+from stairways.operations_config import RollbackConfig, ServiceConfig
 from stairways.policies.spec import RegimeInput
 from stairways.trading.ledger import Mode
 from stairways.trading.rules import TradingRules
@@ -331,6 +333,9 @@ class PerformanceSettings(Part):
     prediction_cache_seconds: float = Field(10.0, ge=0, le=3_600)
 
 
+_NO_PART_OF_A_RESULT = {"call", "paging", "performance", "rollback", "service"}
+
+
 class Settings(Part):
     """The whole tree.
 
@@ -348,6 +353,8 @@ class Settings(Part):
         gate: Bounds of the gates.
         performance: How the work is done; no part of the digest but for what changes results.
         paging: Who is told when something goes wrong; no part of the digest.
+        service: How the service is kept up; likewise.
+        rollback: When a model must go; likewise.
         call: What belongs to one call alone.
     """
 
@@ -364,6 +371,8 @@ class Settings(Part):
     gate: GateConfig = GateConfig()
     performance: PerformanceSettings = PerformanceSettings()
     paging: PagingConfig = PagingConfig()
+    service: ServiceConfig = ServiceConfig()
+    rollback: RollbackConfig = RollbackConfig()
     call: CallSettings = CallSettings()
 
     @model_validator(mode="after")
@@ -405,7 +414,7 @@ class Settings(Part):
 
     def as_record(self) -> dict[str, Any]:
         """Return the settings that make the result, as plain JSON types."""
-        record: dict[str, Any] = self.model_dump(mode="json", exclude={"call", "paging", "performance"})
+        record: dict[str, Any] = self.model_dump(mode="json", exclude=_NO_PART_OF_A_RESULT)
         arithmetic = {
             **({"mixed_precision": True} if self.performance.mixed_precision else {}),
             **({"device": "cuda"} if self.performance.device == "cuda" else {}),
@@ -413,6 +422,13 @@ class Settings(Part):
         if arithmetic:
             record["performance"] = arithmetic
         return record | {"gate": self.resolved_gate().model_dump(mode="json")}
+
+    def resolved_triggers(self) -> TriggerConfig:
+        """Return the rollback triggers; bounds that they share with the gate are the gate's unless given."""
+        triggers = self.rollback.triggers
+        shared = {"drift_threshold_ratio", "max_drawdown_ratio", "session_trades_band"}
+        taken = shared - triggers.model_fields_set
+        return triggers.model_copy(update={name: getattr(self.gate, name) for name in taken})
 
     @property
     def digest(self) -> str:

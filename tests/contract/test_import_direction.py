@@ -25,13 +25,15 @@ BELOW = {
     "evaluation": {"errors", "market", "trading", "control", "envs", "policies"},
     "registry": {"errors", "evaluation"},
     "monitoring": {"errors", "registry"},
+    "operations_config": {"errors", "evaluation"},
     "config": {
         "errors", "market", "trading", "control", "envs", "policies", "learning", "evaluation", "monitoring",
+        "operations_config",
     },
     "unpacking": {"errors", "config", "market", "trading", "control", "policies", "evaluation", "registry"},
     "live": {
         "errors", "config", "market", "trading", "control", "policies", "evaluation", "registry",
-        "monitoring", "unpacking",
+        "monitoring", "unpacking", "operations_config",
     },
     "reporting": {"errors", "config", "market", "trading", "control", "evaluation", "registry"},
     "tuning": {

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from stairways.errors import ServiceError
-from stairways.live.service_config import ServiceConfig
 from stairways.live.supervisor import tell_supervisor
+from stairways.operations_config import ServiceConfig
 
 SHOWN_LETTERS = 300
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from stairways.registry.store import Store
 
 MOST_CLIENTS = 10_000
+"""Clients that are remembered; who is forgotten begins with an empty memory, and is told so."""
 _WHERE = "service"
 _MOST_RELOADS = 5
 _EPOCH = dt.date(1970, 1, 1)
@@ -340,9 +341,6 @@ class Service:
         names = [request.client for request in requests]
         if len(set(names)) < len(names):
             raise ServiceError("a client asks twice at once", where=_WHERE, status=422)
-        new = [name for name in names if name not in model.clients]
-        if len(model.clients) + len(new) > MOST_CLIENTS:
-            raise ServiceError(f"more than {MOST_CLIENTS:,} clients", where=_WHERE, status=429)
         known: dict[int, Reply] = {}
         asked: list[tuple[int, Question, _Client]] = []
         for number, request in enumerate(requests):
@@ -458,7 +456,11 @@ def _repeated(client: _Client | None, request: Request) -> Reply | None:
 
 def _moving(model: _Model, name: str, client: _Client) -> Callable[[], None]:
     def move() -> None:
+        # the last to have asked stands last, and who has not for longest is forgotten first
+        model.clients.pop(name, None)
         model.clients[name] = client
+        while len(model.clients) > MOST_CLIENTS:
+            del model.clients[next(iter(model.clients))]
 
     return move
 

@@ -342,6 +342,15 @@ class ModelHistory:
         at = rollback.swapped_at or rollback.detected_at
         _note(connection, at, rollback.ordered_by, "model.rolled_back", rollback.failed_model, details)
 
+    def restore(self, operation_id: str, model_id: str, at: dt.datetime, by: str) -> None:
+        """Record that what was live before a drill is live again; recorded twice, it stands once."""
+        with writing(self._engine, durable=True) as connection:
+            present = _tenures(connection)[-1]
+            tenure = TenureRecord(model_id, at, None, by, Cause.DRILL, operation_id)
+            if present.operation_id != operation_id:
+                _begin(connection, tenure, present.model_id)
+                _note(connection, at, by, "drill.restored", model_id, {"operation_id": operation_id})
+
     def resume(self, at: dt.datetime, by: str, reason: str) -> tuple[str, ...]:
         """Let promotions go on after every rollback that still latches; return their names."""
         with writing(self._engine, durable=True) as connection:

@@ -47,6 +47,7 @@ TRUST_FILE = "trust.json"
 QUARANTINE_FOLDER = "quarantine"
 LATCH_FILE = "latched.json"
 LOCK_FILE = ".lock"
+WATCH_LOCK = ".watch"
 LOCK_SECONDS = 30.0
 _LOCK_PAUSE_SECONDS = 0.01
 _REPAIR = "remove it, and promote again"
@@ -277,40 +278,26 @@ class Store:
             raise storage_error(error, self.root) from error
 
     @contextmanager
-    def lock(self, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-        """Hold the registry for one writer; the lock dies with its process.
+    def lock(self, seconds: float = LOCK_SECONDS, name: str = LOCK_FILE) -> Iterator[None]:
+        """Hold the registry for one writer, or one watch; the lock dies with its process.
 
         Args:
             seconds: How long to wait for another.
+            name: Which lock.
 
         Raises:
             StorageError: If another held it all the time, or the folder can't be written.
         """
+        place = self.root / name
         try:
-            descriptor = os.open(self.root / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
+            descriptor = os.open(place, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
         except OSError as error:
-            raise storage_error(error, self.root / LOCK_FILE) from error
+            raise storage_error(error, place) from error
         try:
-            self._wait_for(descriptor, seconds)
+            _wait_for(descriptor, place, seconds)
             yield
         finally:
             os.close(descriptor)
-
-    def _wait_for(self, descriptor: int, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= until:
-                    raise StorageError(
-                        f"another process has held it for {seconds:g} s",
-                        where=str(self.root / LOCK_FILE),
-                        remedy="try again when its promotion or rollback has finished",
-                    ) from None
-                time.sleep(_LOCK_PAUSE_SECONDS)
-            else:
-                return
 
     def _standing(self, place: Path, now: datetime) -> TrustedArtifact | None:
         if not place.exists():
@@ -319,3 +306,20 @@ class Store:
             return read_trusted(place, self.trust(), now)
         except ArtifactError:
             return None
+
+
+def _wait_for(descriptor: int, place: Path, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise StorageError(
+                    f"another process has held it for {seconds:g} s",
+                    where=str(place),
+                    remedy="try again when it has finished",
+                ) from None
+            time.sleep(_LOCK_PAUSE_SECONDS)
+        else:
+            return

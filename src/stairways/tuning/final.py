@@ -152,18 +152,20 @@ def judge_finally(
     )
     alert = alert_at_bound(log, replays[CANDIDATE], "final gate")
     gate = final_gate(evidence, bench.settings.resolved_gate())
+    metrics = {name: bench.measured(run) for name, run in replays.items()}
     for verdict in gate.verdicts:
         log.event("GATE", "verdict.given", verdict=verdict.name, passed=verdict.passed, reason=verdict.reason)
     judged = {
         "verdicts": [v.as_record() for v in gate.verdicts],
         "accepted": gate.passed,
         "baseline_multipliers": {name: list(e.loop.start) for name, e in matched.items() if e.loop},
+        "figures": recorded_figures(metrics[CANDIDATE], evidence.drift_ratio),
     }
     write_artifact(folder / ARTIFACT_FOLDER, artifact, {**record, **judged}, replace=True)
     return FinalJudgement(
         gate=gate,
         replays=replays,
-        metrics={name: bench.measured(run) for name, run in replays.items()},
+        metrics=metrics,
         comparisons=comparisons,
         artifact_digest=digest,
         weights_digest=artifact.weights_digest,
@@ -173,6 +175,18 @@ def judge_finally(
         look_key=look_key(market),
         controller_alert=alert,
     )
+
+
+def recorded_figures(metrics: PolicyMetrics, drift_ratio: float | None) -> dict[str, Any]:
+    """Return what a rollback asks of a stored model: the figures of its last gate, JSON."""
+    return {
+        "drift_ratio": drift_ratio,
+        "max_intraday_drawdown_ratio": metrics.max_intraday_drawdown_ratio,
+        "n_sessions": metrics.n_sessions,
+        "sharpe": metrics.sharpe,
+        "sharpe_standard_error": metrics.sharpe_standard_error,
+        "trades_per_session": metrics.trades_per_session,
+    }
 
 
 def look_key(market: ObservedMarket) -> str:

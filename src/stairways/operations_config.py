@@ -1,10 +1,12 @@
-"""Settings of the service."""
+"""Settings of what runs: the service, and the way back from a model that fails."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from stairways.evaluation.trigger_config import TriggerConfig
 
 
 class ServiceConfig(BaseModel):
@@ -35,3 +37,21 @@ class ServiceConfig(BaseModel):
         if self.restart == "command" and not self.restart_command:
             raise ValueError("restart: command needs a restart_command")
         return self
+
+
+class RollbackConfig(BaseModel):
+    """When a model must go, and how often the way back is rehearsed.
+
+    Attributes:
+        triggers: Bounds of the triggers.
+        drill_every_days: A promotion needs a drill that was passed within so many days.
+        drill_seconds: A drill passes if each of its ways back serves within so many seconds.
+        watch_seconds: How often the watch looks.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    triggers: TriggerConfig = TriggerConfig()
+    drill_every_days: Annotated[float, Field(gt=0, le=366)] = 7.0
+    drill_seconds: Annotated[float, Field(gt=0)] = 600.0
+    watch_seconds: Annotated[float, Field(gt=0, le=60)] = 0.25

@@ -1,0 +1,122 @@
+"""Incidents: what somebody reports for the watch to see; one sealed file each, taken out once."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from stairways.errors import StorageError
+from stairways.live.live_evidence import PersonalOrder
+from stairways.registry.canonical import JsonObject, canonical_json, parse_json_object
+from stairways.registry.files import storage_error, write_bytes_atomic
+from stairways.registry.registry import new_operation_id
+
+INCIDENTS_FOLDER = "incidents"
+DONE_FOLDER = "done"
+_SUFFIX = ".json"
+
+
+@dataclass(frozen=True)
+class Incident:
+    """A person's word that the model must go, or a drill's.
+
+    Attributes:
+        name: Who.
+        reason: Why.
+        at: When it was reported.
+        is_drill: Whether it is a rehearsal.
+    """
+
+    name: str
+    reason: str
+    at: dt.datetime
+    is_drill: bool = False
+
+    def order(self) -> PersonalOrder:
+        """Return it as the triggers take it.
+
+        Raises:
+            InputError: If a name or a reason is missing.
+        """
+        return PersonalOrder(self.name, self.reason)
+
+    def as_record(self) -> JsonObject:
+        """Return it as JSON."""
+        return vars(self) | {"at": self.at.isoformat()}
+
+    @classmethod
+    def parse(cls, record: JsonObject) -> Self:
+        """Return the incident behind :meth:`as_record`.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        if set(record) != {"at", "is_drill", "name", "reason"}:
+            raise ValueError("unknown or missing fields")
+        at = dt.datetime.fromisoformat(record["at"])
+        if at.tzinfo is None:
+            raise ValueError("an instant without a time zone")
+        return cls(str(record["name"]), str(record["reason"]), at, bool(record["is_drill"]))
+
+
+class Incidents:
+    """The folder of incidents of a registry.
+
+    Args:
+        root: Folder of the registry.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / INCIDENTS_FOLDER
+        self.done = self.folder / DONE_FOLDER
+
+    def report(self, incident: Incident) -> str:
+        """Report an incident; return its name.
+
+        Raises:
+            InputError: If a name or a reason is missing.
+            StorageError: If it can't be written.
+        """
+        incident.order()
+        try:
+            self.done.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, self.done) from error
+        name = new_operation_id(incident.at)
+        write_bytes_atomic(self.folder / f"{name}{_SUFFIX}", canonical_json(incident.as_record()))
+        return name
+
+    def open(self) -> dict[str, Incident]:
+        """Return the incidents that nobody dealt with yet, oldest first.
+
+        Raises:
+            StorageError: If one can't be read: whoever wrote it wanted something.
+        """
+        if not self.folder.is_dir():
+            return {}
+        found = {}
+        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+            try:
+                found[path.stem] = Incident.parse(parse_json_object(path.read_bytes()))
+            except OSError as error:
+                raise storage_error(error, path) from error
+            except (ValueError, TypeError) as error:
+                raise StorageError(
+                    f"is no incident ({error})", where=str(path), remedy="see who wrote it, and move it away"
+                ) from error
+        return found
+
+    def close(self, name: str) -> None:
+        """Put an incident aside: it was dealt with.
+
+        Raises:
+            StorageError: If it can't be moved.
+        """
+        try:
+            (self.folder / f"{name}{_SUFFIX}").rename(self.done / f"{name}{_SUFFIX}")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise storage_error(error, self.folder) from error

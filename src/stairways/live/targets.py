@@ -1,0 +1,118 @@
+"""Targets: which model a way back leads to.
+
+The best earlier champion that would not trip the triggers itself, by the net Sharpe ratio of its last gate;
+gold last, and gold whatever it did: somebody has to answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stairways.errors import ArtifactError, StairwaysError
+from stairways.evaluation.gate_config import GateConfig
+from stairways.evaluation.gates import required_names
+from stairways.evaluation.verdicts import GateResult
+from stairways.live.live_evidence import RecordedFigures
+from stairways.live.triggers import satisfies
+from stairways.registry.history import Stage
+from stairways.registry.records import verdict_from_record
+
+if TYPE_CHECKING:
+    from stairways.evaluation.trigger_config import TriggerConfig
+    from stairways.registry.registry import Registry
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a way back leads.
+
+    Attributes:
+        digest: The model.
+        reason: Why this one.
+    """
+
+    digest: str
+    reason: str
+
+
+def choose_target(
+    registry: Registry, failed: str, triggers: TriggerConfig, gate: GateConfig | None = None
+) -> Target:
+    """Return the model that shall be live instead of another.
+
+    Without a database the history is unknown, and it is gold.
+
+    Args:
+        registry: The registry.
+        failed: Digest of what is live.
+        triggers: What a target must satisfy itself.
+        gate: Says which verdicts make its gate.
+
+    Raises:
+        ArtifactError: If not even gold can be read.
+    """
+    try:
+        earlier = _earlier_champions(registry, failed, triggers, gate or GateConfig())
+    except StairwaysError:
+        earlier = []
+    if earlier:
+        sharpe, digest = max(earlier)
+        return Target(digest, f"the best earlier champion, net Sharpe {sharpe:.2f} at its last gate")
+    gold = _gold(registry, failed)
+    if gold is None:
+        raise ArtifactError(
+            "no gold that can be read",
+            where=str(registry.root),
+            remedy="restore its folder from a copy, or stop the service: `stairways serve --stop`",
+        )
+    return Target(gold, "gold: no earlier champion satisfies the triggers")
+
+
+def figures_of(record: Mapping[str, Any], gate: GateConfig) -> RecordedFigures:
+    """Return what an artifact's record says of it; what it does not say is not measured."""
+    figures = record.get("figures", {})
+    verdicts = tuple(verdict_from_record(verdict) for verdict in record.get("verdicts", ()))
+    return RecordedFigures(
+        trades_per_session=figures.get("trades_per_session"),
+        max_intraday_drawdown_ratio=figures.get("max_intraday_drawdown_ratio"),
+        n_sessions=int(figures.get("n_sessions") or 0),
+        drift_ratio=figures.get("drift_ratio"),
+        gate=GateResult(verdicts, required_names(gate)) if verdicts else None,
+    )
+
+
+def _earlier_champions(
+    registry: Registry, failed: str, triggers: TriggerConfig, gate: GateConfig
+) -> list[tuple[float, str]]:
+    roles = {model.model_id: model.role for model in registry.history.models()}
+    found = []
+    for digest in dict.fromkeys(tenure.model_id for tenure in registry.history.tenures()):
+        barred = registry.store.is_quarantined(digest) or roles[digest] in (Stage.QUARANTINED, Stage.GOLD)
+        if digest == failed or barred:
+            continue
+        try:
+            record = registry.read(digest).loaded.record
+            good = satisfies(figures_of(record, gate), triggers)
+        except (StairwaysError, KeyError, TypeError, ValueError):
+            continue
+        sharpe = record.get("figures", {}).get("sharpe")
+        if good and sharpe is not None and math.isfinite(sharpe):
+            found.append((float(sharpe), digest))
+    return found
+
+
+def _gold(registry: Registry, failed: str) -> str | None:
+    """Return a gold that verifies; the store alone is asked, whatever became of the database."""
+    for digest in registry.store.digests():
+        if digest == failed or registry.store.is_quarantined(digest):
+            continue
+        try:
+            artifact = registry.read(digest).loaded.artifact
+        except StairwaysError:
+            continue
+        if artifact.role == "gold":
+            return digest
+    return None

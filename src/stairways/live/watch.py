@@ -1,0 +1,123 @@
+"""The watch: looks at what is live again and again, and takes the way back when a trigger trips.
+
+It sees the champion's bytes and signature, what people report, and whatever evidence of sessions it is
+handed. After a rollback it goes on watching what is live then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from stairways.errors import StairwaysError
+from stairways.live.incidents import Incident, Incidents
+from stairways.live.live_evidence import IntegrityFinding, LiveEvidence
+from stairways.live.rollback import RollbackOrder, RollbackOutcome, roll_back
+from stairways.live.targets import choose_target
+from stairways.live.triggers import judge
+from stairways.live.trips import Trip, first_tripped
+
+if TYPE_CHECKING:
+    from stairways.evaluation.trigger_config import TriggerConfig
+    from stairways.live.restart import Restarter
+    from stairways.monitoring.pager import Pager
+    from stairways.registry.registry import Registry
+
+WATCH = "stairways watch"
+Evidence = Callable[[], LiveEvidence]
+
+
+class Watch:
+    """Watches one registry's champion.
+
+    Args:
+        registry: The registry.
+        restarter: Who restarts the service.
+        pager: Who tells people.
+        triggers: When a model must go.
+        evidence: What the account did; by default nothing is known of it.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        restarter: Restarter,
+        pager: Pager,
+        triggers: TriggerConfig,
+        evidence: Evidence = LiveEvidence,
+    ) -> None:
+        self.trips: tuple[Trip, ...] = ()
+        self._registry = registry
+        self._restarter = restarter
+        self._pager = pager
+        self._triggers = triggers
+        self._evidence = evidence
+        self._incidents = Incidents(registry.root)
+        self._dealt_with: set[str] = set()
+
+    def look(self) -> RollbackOutcome | None:
+        """Look once; return the rollback that was taken, None where all is well.
+
+        Raises:
+            StairwaysError: If it can't be seen what is live, or there is nothing to go back to.
+        """
+        champion = self._registry.store.champion()
+        if champion is None:
+            return None
+        open_ones = {n: one for n, one in self._incidents.open().items() if n not in self._dealt_with}
+        name, incident = next(iter(open_ones.items()), (None, None))
+        evidence = replace(
+            self._evidence(),
+            integrity=self._integrity(champion),
+            person=None if incident is None else incident.order(),
+        )
+        self.trips = judge(evidence, self._triggers)
+        tripped = first_tripped(self.trips)
+        if tripped is None:
+            return None
+        since = time.monotonic()
+        outcome = self._go_back(champion, tripped, incident, since)
+        if name is not None:
+            # remembered first: an incident that can't be put aside must not roll back twice
+            self._dealt_with.add(name)
+            self._incidents.close(name)
+        return outcome
+
+    def run(self, seconds: float, stop: Callable[[], bool], told: Callable[[RollbackOutcome], None]) -> None:
+        """Look again and again until told to stop.
+
+        Args:
+            seconds: Between two looks.
+            stop: Whether to stop.
+            told: Called after each rollback.
+        """
+        while not stop():
+            outcome = self.look()
+            if outcome is not None:
+                told(outcome)
+            time.sleep(seconds)
+
+    def _go_back(
+        self, champion: str, tripped: Trip, incident: Incident | None, since: float
+    ) -> RollbackOutcome:
+        reported = incident if tripped.name == "person" else None
+        target = choose_target(self._registry, champion, self._triggers)
+        order = RollbackOrder(
+            trigger=tripped.name,
+            reason=tripped.reason,
+            ordered_by=WATCH if reported is None else reported.name,
+            failed=champion,
+            target=target.digest,
+            detected_at=self._registry.clock(),
+            is_drill=reported is not None and reported.is_drill,
+        )
+        return roll_back(self._registry, self._restarter, self._pager, order, since=since)
+
+    def _integrity(self, champion: str) -> IntegrityFinding:
+        try:
+            trusted = self._registry.read(champion)
+        except StairwaysError as error:
+            return IntegrityFinding(intact=False, detail=error.line())
+        return IntegrityFinding(intact=True, detail=f"signed by {trusted.signer.name}, every byte as signed")
