@@ -9,7 +9,7 @@ import torch
 
 from stairways.learning.runtime import prepare_torch
 
-sys.path[:0] = [str(Path(__file__).resolve().parent / part) for part in ("", "interchange")]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
 @pytest.fixture(autouse=True)

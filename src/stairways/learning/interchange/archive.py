@@ -31,7 +31,7 @@ _WIDE_END = struct.Struct("<4sQ2H2L4Q")
 _WIDE_END_MARK = b"PK\x06\x06"
 _SHORT_FULL, _LONG_FULL = 0xFFFF, 0xFFFFFFFF
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
-_METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _UNPACKING_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
