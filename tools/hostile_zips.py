@@ -223,6 +223,13 @@ def _link(sound: Sound) -> bytes:
     return raw_zip(sound.with_entry(Entry("system_info.txt", b"/etc/passwd", mode=stat.S_IFLNK | 0o777)))
 
 
+def _largest(sound: Sound) -> bytes:
+    """Return a zip that fills every limit, so that nothing but its program is wrong."""
+    rest = Entry("archive/data/9999", bytes(31 * 2**20))
+    weights = raw_zip([Entry("archive/data.pkl", b"\x80\x02" + b"N" * 262_141 + b"."), rest])
+    return raw_zip(sound.with_entry(Entry(WEIGHTS, weights), Entry("data", bytes(30 * 2**20))))
+
+
 def _many(_: Sound) -> bytes:
     return raw_zip(Entry(f"{n}", b"") for n in range(300_000))
 
@@ -250,6 +257,10 @@ HOSTILE = (
     ),
     Hostile("key that takes years to hash", lambda s: s.with_program(_hash_bomb(s)), "key that is no text"),
     Hostile("program of 1 MB", lambda s: s.with_program(b"\x80\x02" + b"N" * 2**20), "are allowed"),
+    Hostile(
+        "program as long as allowed", lambda s: s.with_program(b"\x80\x02" + b"N" * 262_140), "cut short"
+    ),
+    Hostile("as large as allowed", _largest, "does not end where its program ends"),
     Hostile(
         "zip bomb",
         lambda s: s.with_weights(bytes(40 * 2**20), packed=True),

@@ -16,6 +16,7 @@ from stairways.learning.interchange.agreement import agreement_of, observations
 from stairways.policies.spec import PolicySpec
 from stairways.registry.artifact import read_artifact
 from stairways.tuning.packing import unpack
+from stairways.tuning.policy_export import constants_by_column
 
 POLICIES = {
     "mlp": PolicySpec(hidden=(16,)),
@@ -110,6 +111,17 @@ class TestImport:
         assert ended.status == 0, ended.out
         assert "no leak found" in ended.out
 
+    def test_constants_that_were_given_can_not_be_checked_and_that_is_said(
+        self, cli, place, market, tmp_path
+    ):
+        constants = constants_by_column(unpack(market.gold).constants)
+        constants["NVDA.return_1"]["std"] *= 2.0
+        assert cli(*place(features={"constants": constants})).status == 0
+        sessions = ["--sessions", market.ranges["test"]]
+        ended = cli("check", "leak", str(tmp_path / "gold"), *market.options(), *sessions)
+        assert ended.status == 1
+        assert "not checked: constants" in ended.out
+
     def test_sessions_it_has_seen_test_nothing_later(self, cli, place, market, tmp_path):
         seen = [market.ranges["train"], market.ranges["tune"]]
         assert cli(*place(provenance={"trained_by": "x", "seen": seen})).status == 0
@@ -132,8 +144,6 @@ class TestImport:
 
     def test_given_constants_need_no_bars(self, cli, place, market, tmp_path):
         gold = unpack(market.gold)
-        from stairways.tuning.policy_export import constants_by_column
-
         ended = cli(*place(bars=False, features={"constants": constants_by_column(gold.constants)}))
         assert ended.status == 0, ended.err
         packed = unpack(tmp_path / "gold")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tools.hostile_zips import Entry, raw_zip
 
 from stairways.errors import ArtifactError
@@ -13,6 +16,7 @@ from stairways.learning.interchange.agreement import agreement_of, observations
 from stairways.learning.interchange.archive import MODEL_LIMITS
 from stairways.learning.interchange.layout import ForeignOrder
 from stairways.learning.interchange.sb3_import import read_sb3_zip
+from stairways.learning.interchange.tensor_file import TensorFile
 from stairways.policies.program import compile_program
 from stairways.policies.spec import PolicySpec
 
@@ -26,6 +30,16 @@ KINDS = {
 def test_there_are_three_environments_of_each_kind():
     assert [path.name.partition("-")[0] for path in OLD].count("PPO") == 3
     assert len(OLD) == 6
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_its_tensors_are_those_that_torch_reads(path):
+    with zipfile.ZipFile(path) as archive:
+        content = archive.read("policy.pth")
+    theirs = torch.load(io.BytesIO(content), weights_only=True)  # noqa: TID251 - the oracle
+    ours = TensorFile(content, "policy.pth").tensors()
+    assert list(ours) == list(theirs)
+    assert all(ours[name].tobytes() == theirs[name].numpy().tobytes() for name in ours)
 
 
 @pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)

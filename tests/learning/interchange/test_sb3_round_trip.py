@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 from sb3_contrib import RecurrentPPO
-from sb3_models import trained, zip_of
 from stable_baselines3 import PPO
 
 from markets import random_weights
+from sb3_models import trained, zip_of
 from stairways.errors import ArtifactError
 from stairways.learning.interchange.agreement import agreement_of, observations
 from stairways.learning.interchange.layout import ForeignOrder, observation_columns, sb3_names

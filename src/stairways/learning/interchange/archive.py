@@ -70,7 +70,7 @@ class Limits:
 
 MODEL_LIMITS = Limits(64 * _MIB, 16, 2**12, 48 * _MIB, 128 * _MIB, 100, stored_only=False)
 """A saved model: the widest policy of a specification has 17 MB of weights and twice that of optimiser."""
-TENSOR_LIMITS = Limits(48 * _MIB, 512, 2**16, 32 * _MIB, 48 * _MIB, 1, stored_only=True)
+TENSOR_LIMITS = Limits(32 * _MIB, 512, 2**16, 32 * _MIB, 32 * _MIB, 1, stored_only=True)
 """A file of tensors inside it; torch stores them as they are."""
 
 
@@ -121,8 +121,12 @@ class Archive:
         if unknown:
             self.refuse(f"holds entries that no such file has: {', '.join(map(shown, unknown[:4]))}")
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, *, at_most: int | None = None) -> bytes:
         """Unpack one entry.
+
+        Args:
+            name: Its name.
+            at_most: Bytes that it may claim, where that is less than the archive's limit.
 
         Raises:
             ArtifactError: If there is none of that name, it is damaged, or unpacks to another size than
@@ -131,6 +135,8 @@ class Archive:
         entry = self._entries.get(name)
         if entry is None:
             self.refuse(f"has no entry {shown(name)}")
+        if at_most is not None and entry.file_size > at_most:
+            self.refuse(f"entry {shown(name)} claims {entry.file_size:,} bytes, {at_most:,} are allowed")
         parts = []
         try:
             with self._zip.open(entry) as stream:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stairways.errors import ArtifactError
-from stairways.learning.interchange.archive import MODEL_LIMITS, Archive
+from stairways.learning.interchange.archive import MODEL_LIMITS, TENSOR_LIMITS, Archive
 from stairways.learning.interchange.layout import ForeignOrder, sb3_names
 from stairways.learning.interchange.tensor_file import TensorFile
 from stairways.policies.spec import PolicySpec
@@ -24,6 +24,7 @@ NEVER_READ = ("data", "pytorch_variables.pth", "policy.optimizer.pth", "system_i
 
 _REMEDY = "correct the specification; it must describe the policy in the zip"
 _VERSION = re.compile(rb"\d{1,3}(\.[0-9a-z]{1,8}){1,4}")
+_VERSION_BYTES = 64
 _FIRST_VERSION = 2
 _NAMED_AT_ONCE = 6
 _EXPLAINED = {
@@ -70,7 +71,7 @@ def read_sb3_zip(content: bytes, where: str, spec: PolicySpec, order: ForeignOrd
     archive.require((WEIGHTS, VERSION), (WEIGHTS, VERSION, *NEVER_READ))
     version = _version(archive)
     inside = f"{where}, {WEIGHTS}"
-    tensors = TensorFile(archive.read(WEIGHTS), inside)
+    tensors = TensorFile(archive.read(WEIGHTS, at_most=TENSOR_LIMITS.file_bytes), inside)
     names = sb3_names(spec)
     shapes = spec.shapes()
     _check_shapes(tensors.shapes, {theirs: shapes[ours] for ours, theirs in names.items()}, inside)
@@ -81,7 +82,7 @@ def read_sb3_zip(content: bytes, where: str, spec: PolicySpec, order: ForeignOrd
 
 
 def _version(archive: Archive) -> str:
-    told = archive.read(VERSION)
+    told = archive.read(VERSION, at_most=_VERSION_BYTES)
     if not _VERSION.fullmatch(told.strip()):
         archive.refuse(f"{VERSION} is no version")
     version = told.strip().decode("ascii")

@@ -2,7 +2,7 @@
 
 Such a file is a zip archive: one record of raw numbers for each storage, and ``data.pkl``, a program for
 the machine that pickle is. That machine may call any function of any module. Here stands a much smaller
-one: it knows the twenty instructions that ``torch.save`` writes for a state dict in its zip format
+one: it knows the 26 instructions that ``torch.save`` may write for a state dict in its zip format
 (torch 1.6 and later) and the three names such a program refers to, keeps descriptions instead of
 objects, and calls nothing. What it does not know is refused. The numbers are then taken from the
 records, whose sizes must be what the descriptions say.
@@ -98,9 +98,7 @@ class TensorFile:
         self._archive = Archive(content, where, TENSOR_LIMITS)
         self._root = self._archive.names[0].partition("/")[0] if self._archive.names else ""
         self._check_records()
-        program = self._archive.read(f"{self._root}/{_PROGRAM}")
-        if len(program) > PROGRAM_BYTES:
-            self._archive.refuse(f"{_PROGRAM} has {len(program):,} bytes, {PROGRAM_BYTES:,} are allowed")
+        program = self._archive.read(f"{self._root}/{_PROGRAM}", at_most=PROGRAM_BYTES)
         try:
             self._described = _Machine(program).run()
         except _NotAStateDictError as error:
@@ -146,7 +144,7 @@ class TensorFile:
         ]
         self._archive.require([f"{prefix}{_PROGRAM}"], known)
         order = f"{prefix}byteorder"
-        if order in known and self._archive.read(order) != b"little":
+        if order in known and self._archive.read(order, at_most=16) != b"little":
             self._archive.refuse("its numbers are not little-endian")
 
 
