@@ -191,7 +191,9 @@ def _hash_bomb(_: Sound) -> bytes:
     return b"\x80\x02}(K\x01" + doubling + b"K\x01u."
 
 
-def _storage(length: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> bytes:
+def _storage(
+    length: int, shape: tuple[int, ...], strides: tuple[int, ...], name: bytes = b"action_net.weight"
+) -> bytes:
     """Return a program of one tensor."""
 
     def number(value: int) -> bytes:
@@ -208,7 +210,7 @@ def _storage(length: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> b
         b"ctorch._utils\n_rebuild_tensor_v2\n((" + claim[1:] + b"tQ" + number(0) + row(shape) + row(strides)
     )
     made = call + b"\x89ccollections\nOrderedDict\n)RtR"
-    return b"\x80\x02}" + text(b"action_net.weight") + made + b"s."
+    return b"\x80\x02}" + text(name) + made + b"s."
 
 
 def _not_a_number(content: bytes) -> bytes:
@@ -326,6 +328,11 @@ HOSTILE = (
         "tensor of 4 TB, storage too",
         lambda s: s.with_program(_storage(2**40, (2**20, 2**20), (2**20, 1))),
         "its tensors claim 4,398,046,511,104 bytes",
+    ),
+    Hostile(
+        "name that speaks to the terminal",
+        lambda s: s.with_program(_storage(1, (1,), (1,), b"\x1b]0;trusted\x07")),
+        r"'\x1b]0;trusted\x07' (1,) is not in the specification",
     ),
     Hostile("record cut short", lambda s: s.with_tensors("/data/0", lambda c: c[:-4]), "its tensor claims"),
     Hostile("weights that are no number", lambda s: s.with_tensors("/data/2", _not_a_number), "not finite"),

@@ -57,7 +57,7 @@ def test_a_sound_one(tmp_path):
     assert spec.order().columns == tuple(range(26))
     assert spec.order().actions == tuple(range(9))
     assert spec.as_settings()["trading"]["unit_fraction"] == 0.1
-    constants = spec.given_constants()
+    constants = spec.constants_of(spec.features.source)
     assert constants.symbols == ("NVDA", "MSFT")
     assert constants.mean[1].tolist() == [1 + 0.1 * at for at in range(12)]
     assert constants.scale[0].tolist() == [1.0 + at for at in range(12)]

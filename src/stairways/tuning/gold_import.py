@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stairways.config import MarketSettings
+from stairways.config import DateRange, MarketSettings
 from stairways.errors import ConfigError, MismatchError, StorageError
 from stairways.evaluation.verdicts import Verdict
 from stairways.evaluation.vital_signs import Probe, probe_of, vital_signs
@@ -28,7 +28,9 @@ from stairways.tuning.seeds import Stream, stream
 from stairways.tuning.versions import library_versions
 
 if TYPE_CHECKING:
-    from stairways.config import DateRange, Settings
+    from collections.abc import Mapping
+
+    from stairways.config import Settings
     from stairways.registry.artifact import Artifact
     from stairways.tuning.import_spec import ImportSpec
 
@@ -100,10 +102,12 @@ def read_model(path: Path) -> bytes:
         StorageError: If it is missing, no regular file, or too large to be a policy.
     """
     place = path.resolve()
-    limit = MODEL_LIMITS.file_bytes
-    if not place.is_file():
+    found: Mapping[str, bytes] = {}
+    if place.is_file():
+        found = read_folder(place.parent, [place.name], max_file_bytes=MODEL_LIMITS.file_bytes).contents
+    if place.name not in found:
         raise StorageError("no such file", where=str(path), remedy="name the zip that the model was saved to")
-    return read_folder(place.parent, [place.name], max_file_bytes=limit).contents[place.name]
+    return found[place.name]
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,23 +130,21 @@ class _ImportMarket:
 
     @classmethod
     def of(cls, spec: ImportSpec, settings: Settings) -> _ImportMarket:
-        market, given, seen = settings.market, spec.given_constants(), spec.provenance.seen
+        market, source, seen = settings.market, spec.features.source, spec.provenance.seen
         named = market.bars is not None or "sample" in market.model_fields_set
-        if named:
+        if isinstance(source, DateRange):
+            if not named:
+                raise ConfigError(
+                    f"--bars is missing: the constants are to be fitted on {source}",
+                    remedy="name the folder of the bars, or give features.constants in the specification",
+                )
             dataset = open_dataset(settings)
-            if given is not None:
-                return cls(dataset, True, given, given, seen)
-            fit = spec.features.fit
-            if fit is None:
-                raise ConfigError("neither constants nor a range to fit them on", where="features")
-            part = span_of(dataset.sessions, fit, "fit")
+            part = span_of(dataset.sessions, source, "fit")
             fitted = FeatureConstants.fit(dataset.raw, dataset.sessions, part)
-            return cls(dataset, True, fitted, fitted, seen if fit in seen else (*seen, fit))
-        if given is None:
-            raise ConfigError(
-                f"--bars is missing: the constants are to be fitted on {spec.features.fit}",
-                remedy="name the folder of the bars, or give features.constants in the specification",
-            )
+            return cls(dataset, True, fitted, fitted, seen if source in seen else (*seen, source))
+        given = spec.constants_of(source)
+        if named:
+            return cls(open_dataset(settings), True, given, given, seen)
         # on a foreign scale of prices given constants would say nothing: the sample has its own
         sample = _sample(settings)
         whole = FeatureConstants.fit(sample.raw, sample.sessions, slice(0, len(sample.sessions)))
@@ -175,7 +177,7 @@ class _ImportMarket:
             settings, self.dataset, spec.policy_spec(), policy.weights, self.constants, behind, self.seen
         )
         artifact = replace(artifact, symbols=spec.symbols)
-        if spec.features.constants is not None:
+        if not isinstance(spec.features.source, DateRange):
             artifact = replace(artifact, data_digest=digest_of_zip)
         if not self.named:
             artifact = replace(artifact, data_source=f"bars unknown: trained by {spec.provenance.trained_by}")

@@ -81,6 +81,11 @@ class FeaturePart(Part):
             raise ValueError("give either constants, or the range of dates to fit them on")
         return self
 
+    @property
+    def source(self) -> DateRange | dict[str, ColumnConstants]:
+        """The one that was given: a range to fit on, or constants by name."""
+        return self.fit if self.fit is not None else self.constants or {}
+
 
 class ProvenancePart(Part):
     """Where the policy comes from.
@@ -146,15 +151,12 @@ class ImportSpec(Part):
         """Return the names of the columns, in the project's order."""
         return observation_columns(self.symbols, with_regime=self.policy.regime == "concat")
 
-    def given_constants(self) -> FeatureConstants | None:
-        """Return the constants that are given; None where they are to be fitted.
+    def constants_of(self, given: dict[str, ColumnConstants]) -> FeatureConstants:
+        """Return given constants in the project's order.
 
         Raises:
             ConfigError: If a feature has none, or a name is no feature.
         """
-        given = self.features.constants
-        if given is None:
-            return None
         names = [f"{symbol}.{name}" for symbol in self.symbols for name in FEATURE_NAMES]
         missing, unknown = sorted(set(names) - set(given)), sorted(set(given) - set(names))
         if missing or unknown:
@@ -198,7 +200,8 @@ def load_import_spec(path: Path) -> ImportSpec:
         ) from error
     try:
         spec.order()
-        spec.given_constants()
+        if isinstance(source := spec.features.source, dict):
+            spec.constants_of(source)
     except ConfigError as error:
         raise ConfigError(error.what, where=f"{path}, {error.where}", remedy=error.remedy) from error
     return spec

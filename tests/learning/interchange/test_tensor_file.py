@@ -66,6 +66,15 @@ class TestSoundFiles:
     def test_a_large_storage(self):
         assert_equal_to_torch(saved({"w": torch.randn(300, 300, generator=torch.Generator().manual_seed(1))}))
 
+    def test_a_model_that_lay_on_a_gpu(self):
+        moved = program_changed(
+            lambda program: program.replace(b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:0")
+        )
+        assert moved != program_changed(lambda program: program)
+        theirs = told_by_torch(SOUND)
+        for name, tensor in TensorFile(moved, "x.pth").tensors().items():
+            assert tensor.tobytes() == theirs[name].numpy().tobytes()
+
 
 class TestOtherFiles:
     @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from typing import NoReturn
 from stairways.errors import ArtifactError
 
 REMEDY = "save the model again with its library, and check where this file comes from"
-LONGEST_NAME = 60
+LONGEST_NAME, LONGEST_TEXT = 60, 160
+"""Characters of foreign text that a message shows."""
 
 _MIB = 2**20
 _CHUNK = 2**16
@@ -96,7 +97,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(content))
         except _UNPACKING_ERRORS as error:
-            self.refuse(f"is damaged ({error})")
+            self.refuse(f"is damaged ({legible(str(error))})")
         self._entries: dict[str, zipfile.ZipInfo] = {}
         for entry in self._zip.infolist():
             self._check_entry(entry)
@@ -146,7 +147,7 @@ class Archive:
                         self.refuse(f"unpacks to more than the {self._limits.total_bytes:,} bytes allowed")
                     parts.append(chunk)
         except _UNPACKING_ERRORS as error:
-            self.refuse(f"entry {shown(name)} is damaged ({error})")
+            self.refuse(f"entry {shown(name)} is damaged ({legible(str(error))})")
         content = b"".join(parts)
         if len(content) != entry.file_size:
             self.refuse(
@@ -251,3 +252,8 @@ class Archive:
 def shown(name: str) -> str:
     """Return a foreign name as a message may show it: quoted, escaped and short."""
     return repr(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}...")
+
+
+def legible(text: str) -> str:
+    """Return foreign text as it is where it is short and printable, and as :func:`shown` does elsewhere."""
+    return text if text.isprintable() and len(text) <= LONGEST_TEXT else shown(text)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stairways.errors import ArtifactError
-from stairways.learning.interchange.archive import MODEL_LIMITS, TENSOR_LIMITS, Archive
+from stairways.learning.interchange.archive import MODEL_LIMITS, TENSOR_LIMITS, Archive, legible
 from stairways.learning.interchange.layout import ForeignOrder, sb3_names
 from stairways.learning.interchange.tensor_file import TensorFile
 from stairways.policies.spec import PolicySpec
@@ -100,8 +100,10 @@ def _check_shapes(
 ) -> None:
     missing = [name for name in expected if name not in found]
     surplus = [name for name in found if name not in expected]
-    told = [f"{name} is missing" for name in missing]
-    told += [f"{name} {found[name]} is not in the specification{_explanation(name)}" for name in surplus]
+    told = [
+        f"{legible(name)} {found[name]} is not in the specification{_explanation(name)}" for name in surplus
+    ]
+    told += [f"{name} is missing" for name in missing]
     told += [
         f"{name} has shape {found[name]}, the specification asks for {shape}{_of_head(name, found[name])}"
         for name, shape in expected.items()
