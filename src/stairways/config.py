@@ -290,6 +290,10 @@ class CallSettings(Part):
         resume: Go on with the run in ``out``.
         database: URL of gate.db; None puts it beside the run folder.
         validate_warmstart: Whether a dry run judges the warm start too.
+        model: Zip that ``gold import`` reads; ``spec`` says what is in it.
+        spec: Specification of that policy.
+        sb3: Zip that ``export`` writes for stable-baselines3.
+        onnx: File that ``export`` writes for ONNX.
     """
 
     gold: Path | None = None
@@ -301,6 +305,10 @@ class CallSettings(Part):
     resume: bool = False
     database: str | None = None
     validate_warmstart: bool = True
+    model: Path | None = None
+    spec: Path | None = None
+    sb3: Path | None = None
+    onnx: Path | None = None
 
 
 class PerformanceSettings(Part):
@@ -476,7 +484,7 @@ def load_settings(
     Raises:
         ConfigError: If a key is unknown, a value is out of bounds, or the file can't be read.
     """
-    content = _read_yaml(path) if path is not None else {}
+    content = read_yaml(path) if path is not None else {}
     chosen = preset or content.get("preset", "default")
     layers = [base or {}, PLAN if chosen == "plan" else {}, content, overrides]
     merged: dict[str, Any] = {}
@@ -581,7 +589,12 @@ def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping; an empty file holds an empty one.
+
+    Raises:
+        ConfigError: If it can't be read, or holds something else.
+    """
     import yaml
 
     try:

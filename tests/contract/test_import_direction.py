@@ -62,6 +62,10 @@ HEAVY = (
     "ray",
     "httpx2",
     "stamina",
+    "stable_baselines3",
+    "sb3_contrib",
+    "onnx",
+    "onnxruntime",
 )
 
 
@@ -170,6 +174,18 @@ class TestWeight:
     def test_a_typing_mistake_is_told_without_loading_a_thing(self):
         code = "from stairways.cli.main import run\nassert run(['tune', '--sed', '3']) == 2"
         assert loaded_by(code) == set()
+
+    def test_a_foreign_policy_is_read_without_torch_or_its_library(self):
+        names = ", ".join(
+            f"stairways.tuning.{name}" for name in ("gold_import", "import_spec", "policy_export")
+        )
+        assert not loaded_by(f"import {names}") & {
+            "torch",
+            "stable_baselines3",
+            "sb3_contrib",
+            "onnx",
+            "onnxruntime",
+        }
 
     def test_what_judges_and_acts_needs_no_torch(self):
         rooms = "market.dataset trading.metrics control policies.actor evaluation.replay evaluation.gates"

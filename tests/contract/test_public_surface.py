@@ -18,6 +18,8 @@ COMMON = {"bars", "sample", "symbols", "interval", "config", "strict", "split-ta
 OPTIONS = {
     ("bars", "check"): {"bars", "symbols", "interval", "config", "strict", "split-table", "json"},
     ("gold", "train"): COMMON | {"train", "test", "out", "seed", "policy", "steps", "preset"},
+    ("gold", "import"): COMMON | {"model", "spec", "out", "seed"},
+    ("export",): {"artifact", "sb3", "onnx", "config"},
     ("dry-run",): COMMON
     | {"gold", "tune", "seed", "preset", "actuator", "steps", "validate-warmstart", "json"},
     ("tune",): COMMON
@@ -67,6 +69,7 @@ def test_the_commands():
         "cross-asset",
         "dry-run",
         "evaluate",
+        "export",
         "frontier",
         "gate",
         "gold",
@@ -77,7 +80,7 @@ def test_the_commands():
     assert set(app.commands["bars"].commands) == {"check"}
     assert set(app.commands["check"].commands) == {"leak"}
     assert set(app.commands["gate"].commands) == {"explain"}
-    assert set(app.commands["gold"].commands) == {"train"}
+    assert set(app.commands["gold"].commands) == {"import", "train"}
     assert set(app.commands["page"].commands) == {"test", "flush", "spool"}
 
 

@@ -49,7 +49,8 @@ PLACES = {
     ("gold", "steps"): ("gold.steps", "66560", 66560),
     ("dry-run", "steps"): ("dry_run.steps", "7000", 7000),
 }
-COMMANDS = ("bars", "gold", "dry-run", "tune", "evaluate")
+PLACES |= {name: (f"call.{name}", "x", "x") for name in ("spec", "sb3", "onnx")}
+COMMANDS = ("bars", "gold", "dry-run", "tune", "evaluate", "export")
 
 
 def options_of(command):
@@ -90,6 +91,7 @@ def resolve(monkeypatch, market, tmp_path):
             "dry-run": ["dry-run"],
             "tune": ["tune", "--out", str(tmp_path / "o")],
             "evaluate": ["evaluate", str(market.gold)],
+            "export": ["export", str(market.gold)],
         }[command]
         with pytest.raises(Resolved) as caught:
             run([*start, *more])

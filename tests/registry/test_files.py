@@ -12,6 +12,7 @@ import pytest
 from stairways.errors import StorageError
 from stairways.registry import files
 from stairways.registry.files import (
+    ensure_writable,
     holds_only_leftovers,
     read_folder,
     read_json_object,
@@ -389,3 +390,14 @@ def test_an_object_is_read_and_a_damaged_one_is_one_line(tmp_path):
         assert raised.value.line().endswith("; take it away")
     with pytest.raises(StorageError, match="No such file"):
         read_json_object(tmp_path / "none", remedy="go")
+
+
+class TestEnsureWritable:
+    def test_missing_parents_are_made_and_nothing_is_left(self, tmp_path):
+        ensure_writable(tmp_path / "a" / "b" / "place")
+        assert list((tmp_path / "a" / "b").iterdir()) == []
+
+    def test_a_parent_that_is_a_file(self, tmp_path):
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(StorageError, match="file"):
+            ensure_writable(tmp_path / "file" / "place")

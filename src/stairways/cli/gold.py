@@ -1,4 +1,4 @@
-"""``stairways gold``: train a gold policy."""
+"""``stairways gold``: train a gold policy, or import one."""
 
 from __future__ import annotations
 
@@ -63,6 +63,47 @@ def train(
         outcome = training.run()
     print_gold(console, outcome.record, outcome.digest, outcome.folder)
     return 0 if outcome.accepted else 1
+
+
+@app.command("import")
+def import_(
+    model: Annotated[
+        Path | None, typer.Argument(help="Zip of PPO or RecurrentPPO, stable-baselines3 2.0 or later.")
+    ] = None,
+    spec: Annotated[
+        Path | None, typer.Option("--spec", help="YAML that says what is in it (docs/interchange.md).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the artifact.")] = None,
+    bars: options.Bars = None,
+    sample: options.Sample = None,
+    symbols: options.Symbols = None,
+    interval: options.Interval = None,
+    seed: options.Seed = None,
+    config: options.Config = None,
+    strict: options.Strict = False,
+    split_table: options.Splits = None,
+) -> int:
+    """Make a gold of a policy from elsewhere; no code in its file is run, and warnings have figures."""
+    from rich.console import Console
+
+    from stairways.config import load_settings
+    from stairways.reporting.interchange_terminal import print_import
+    from stairways.tuning.gold_import import import_gold
+    from stairways.tuning.import_spec import load_import_spec
+
+    overrides = options.market_overrides(bars, sample, symbols, interval, strict, split_table)
+    overrides |= options.given(seed=seed)
+    overrides |= options.call_overrides(model=model, spec=spec, out=out)
+    stated = load_import_spec(options.read_place(spec, config, "spec", option="--spec"))
+    settings = load_settings(config, overrides, base=stated.as_settings())
+    outcome = import_gold(
+        options.place(settings.call.model, "MODEL"),
+        stated,
+        settings,
+        options.place(settings.call.out, "--out"),
+    )
+    print_import(Console(), outcome.record, outcome.digest, outcome.folder)
+    return 0
 
 
 def _check_record(training: GoldTraining) -> None:

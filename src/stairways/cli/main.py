@@ -16,6 +16,7 @@ from stairways.cli import (
     cross_asset,
     dry_run,
     evaluate,
+    export,
     frontier,
     gate,
     gold,
@@ -46,6 +47,7 @@ app.add_typer(page.app, name="page")
 app.command("dry-run")(dry_run.dry_run)
 app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
 app.command("backtest")(backtest.backtest)
 app.command("cross-asset")(cross_asset.cross_asset)
 app.command("frontier")(frontier.frontier)

@@ -141,15 +141,22 @@ def place(path: Path | None, option: str) -> Path:
     return path if path.name not in ("", "..") else path.resolve()
 
 
-def read_place(path: Path | None, config: Path | None, name: str) -> Path:
+def read_place(path: Path | None, config: Path | None, name: str, *, option: str | None = None) -> Path:
     """Return what a command reads first, from the command line or from the file's ``call`` section.
+
+    Args:
+        path: What was given on the command line.
+        config: The file.
+        name: Its name in the section.
+        option: Its name on the command line; without one it is an argument.
 
     Raises:
         ConfigError: If it was given in neither.
     """
     from stairways.config import load_settings
 
-    return place(path if path is not None else getattr(load_settings(config, {}).call, name), name.upper())
+    given = path if path is not None else getattr(load_settings(config, {}).call, name)
+    return place(given, option or name.upper())
 
 
 def settings_for_gold(config: Path | None, overrides: dict[str, Any], preset: Any) -> Settings:

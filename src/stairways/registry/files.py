@@ -16,6 +16,7 @@ import secrets
 import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -63,6 +64,20 @@ def storage_error(error: OSError, place: Path) -> StorageError:
     else:
         remedy = "check the disk and the path"
     return StorageError(error.strerror or str(error), where=str(place), remedy=remedy)
+
+
+def ensure_writable(place: Path) -> None:
+    """Refuse a place that can't be written before hours of work end there.
+
+    Raises:
+        StorageError: If its parent can't be made or written.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place.parent):
+            pass
+    except OSError as error:
+        raise storage_error(error, place.parent) from error
 
 
 def write_bytes_atomic(path: Path, content: bytes, *, mode: int = 0o666) -> None:

@@ -7,7 +7,6 @@ the hold action's output bias, until the policy really over-holds: the skill sta
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from stairways.market.features import FeatureConstants
 from stairways.policies.program import compile_program
 from stairways.policies.spec import PolicySpec
 from stairways.registry.artifact import write_artifact
-from stairways.registry.files import storage_error
+from stairways.registry.files import ensure_writable
 from stairways.trading.metrics import PolicyMetrics, measure
 from stairways.trading.observation import observe
 from stairways.tuning.contest import Arena, Entrant
@@ -314,20 +313,6 @@ def _fitted(gold: GoldSettings) -> PPOConfig:
         return gold.ppo.fitted(gold.steps)
     except ConfigError as error:
         raise ConfigError(error.what, where="--steps", remedy=error.remedy) from error
-
-
-def ensure_writable(place: Path) -> None:
-    """Refuse a place that can't be written before hours of work end there.
-
-    Raises:
-        StorageError: If its parent can't be made or written.
-    """
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=place.parent):
-            pass
-    except OSError as error:
-        raise storage_error(error, place.parent) from error
 
 
 def over_hold_verdicts(metrics: PolicyMetrics) -> tuple[Verdict, Verdict]:
