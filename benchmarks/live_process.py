@@ -33,9 +33,9 @@ def main() -> None:
     use_own_cache()
     import numpy as np
 
-    from stairways.config import PerformanceSettings
     from stairways.live.decider import Decider
     from stairways.live.state import read_state
+    from stairways.operations_config import PerformanceSettings
     from stairways.trading.account import Account
     from stairways.unpacking import unpack
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from stairways.control.actuators import RewardActuator, TiltActuator, plan_reward_actuator
 from stairways.control.setpoints import SetPoints
@@ -25,7 +25,13 @@ from stairways.learning.ppo_config import PPOConfig
 from stairways.learning.schedules import Ramp
 from stairways.market.regime import RegimeConfig
 from stairways.monitoring.paging_config import PagingConfig
-from stairways.operations_config import RollbackConfig, ServiceConfig
+from stairways.operations_config import (
+    CallSettings,
+    Part,
+    PerformanceSettings,
+    RollbackConfig,
+    ServiceConfig,
+)
 from stairways.policies.spec import RegimeInput
 from stairways.trading.ledger import Mode
 from stairways.trading.rules import TradingRules
@@ -35,12 +41,6 @@ Preset = Literal["default", "plan"]
 
 LONGEST_VALUE = 60
 """Characters of a value that a message shows."""
-
-
-class Part(BaseModel):
-    """A part of the settings: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DateRange(Part):
@@ -275,70 +275,6 @@ class DryRunSettings(Part):
     n_steps: int = Field(100, ge=1)
     reward_floor_bps: float = Field(-2.0, lt=0)
     least_episodes: int = Field(2, ge=1)
-
-
-class CallSettings(Part):
-    """What belongs to one call and not to its result: it does not enter the settings' digest.
-
-    Attributes:
-        gold: Gold artifact; None takes the shipped one, or the one beside the artifact judged.
-        out: Folder that the command fills.
-        artifact: Artifact that ``evaluate`` judges.
-        fills: CSV that ``evaluate`` writes every fill to.
-        nav: CSV that ``evaluate`` writes the NAV at each bar's end to.
-        json_output: Print JSON instead of tables.
-        resume: Go on with the run in ``out``.
-        database: URL of gate.db; None puts it beside the run folder.
-        validate_warmstart: Whether a dry run judges the warm start too.
-        model: Zip that ``gold import`` reads; ``spec`` says what is in it.
-        spec: Specification of that policy.
-        sb3: Zip that ``export`` writes for stable-baselines3.
-        onnx: File that ``export`` writes for ONNX.
-    """
-
-    gold: Path | None = None
-    out: Path | None = None
-    artifact: Path | None = None
-    fills: Path | None = None
-    nav: Path | None = None
-    json_output: bool = False
-    resume: bool = False
-    database: str | None = None
-    validate_warmstart: bool = True
-    model: Path | None = None
-    spec: Path | None = None
-    sb3: Path | None = None
-    onnx: Path | None = None
-
-
-class PerformanceSettings(Part):
-    """How the work is done on the machine at hand; no figure changes with it, but for two settings.
-
-    Mixed precision and ``device: cuda`` are other arithmetic, and part of a run's digest where they are set.
-
-    Attributes:
-        device: Where networks train; ``auto`` takes a GPU where there is one.
-        mixed_precision: Products of training in bfloat16; on a GPU, or a CPU that has them.
-        clear_rollout_buffer: Whether a rollout's memory goes back at the end of each cycle.
-        max_memory_gb: Work whose arrays would need more is refused before any is made.
-        replay_workers: Threads that replay policies beside each other; 1 takes them in order.
-        preprocessing_threads: Threads that compute features, a symbol each.
-        inference_batch: Accounts that a live process answers in one call of the compiled policy, at most.
-        regime_cache_bars: Bars behind it of which a live process still knows the regime.
-        market_buffer_minutes: How far back a live process knows its bars, and what it answered them with.
-        prediction_cache_seconds: How long an answer is remembered, for who asks again; 0 remembers none.
-    """
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    mixed_precision: bool = False
-    clear_rollout_buffer: bool = True
-    max_memory_gb: float = Field(4.0, gt=0)
-    replay_workers: int = Field(1, ge=1, le=64)
-    preprocessing_threads: int = Field(1, ge=1, le=3)
-    inference_batch: int = Field(32, ge=1, le=4_096)
-    regime_cache_bars: int = Field(1_000, ge=1, le=1_000_000)
-    market_buffer_minutes: int = Field(60, ge=1, le=100_000)
-    prediction_cache_seconds: float = Field(10.0, ge=0, le=3_600)
 
 
 _NO_PART_OF_A_RESULT = {"call", "paging", "performance", "rollback", "service"}

@@ -38,11 +38,11 @@ BELOW = {
     "reporting": {"errors", "config", "market", "trading", "control", "evaluation", "registry"},
     "tuning": {
         "errors", "config", "market", "trading", "control", "envs", "policies", "learning", "evaluation",
-        "registry", "reporting", "unpacking",
+        "registry", "reporting", "unpacking", "operations_config",
     },
     "proof": {
         "errors", "config", "market", "trading", "control", "envs", "policies", "learning", "evaluation",
-        "registry", "reporting", "tuning", "unpacking",
+        "registry", "reporting", "tuning", "unpacking", "operations_config",
     },
 }  # fmt: skip
 """What each room may import; ``cli`` may import everything, and nothing imports ``cli``."""

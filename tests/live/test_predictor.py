@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from markets import random_market, random_program
-from stairways.config import PerformanceSettings
 from stairways.control import Multipliers, SetPoints, TiltActuator, TiltGains
 from stairways.control.tilt import tilt_state
 from stairways.errors import ArtifactError, ConfigError, MismatchError
 from stairways.evaluation.replay import TiltLoop, loop_numbers
 from stairways.live import predictor as predictor_module
 from stairways.live.predictor import Predictor, Question
+from stairways.operations_config import PerformanceSettings
 from stairways.policies.actor import keyed_uniform
 from stairways.policies.decision import buffers_of, decide
 from stairways.trading.actions import order_table

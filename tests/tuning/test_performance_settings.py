@@ -11,7 +11,7 @@ import torch
 
 from builders import random_sessions
 from markets import SHORT_REGIME, random_market, random_program
-from stairways.config import PerformanceSettings, load_settings
+from stairways.config import load_settings
 from stairways.control import Multipliers, SetPoints, TiltActuator, TiltGains
 from stairways.errors import ConfigError
 from stairways.evaluation.replay import TiltLoop
@@ -21,6 +21,7 @@ from stairways.learning.ppo import PPOUpdate
 from stairways.learning.ppo_config import PPOConfig
 from stairways.learning.runtime import CPU, device_of
 from stairways.market.features import FeatureConstants, build_table, compute_features
+from stairways.operations_config import PerformanceSettings
 from stairways.policies.spec import PolicySpec
 from stairways.trading.observation import observe
 from stairways.trading.rules import TradingRules

@@ -26,8 +26,8 @@ def export(
     from stairways.config import load_settings
     from stairways.errors import ConfigError
     from stairways.reporting.interchange_terminal import print_export
-    from stairways.tuning.packing import unpack
     from stairways.tuning.policy_export import export_onnx, export_sb3
+    from stairways.unpacking import unpack
 
     source = options.read_place(artifact, config, "artifact")
     call = load_settings(config, options.call_overrides(sb3=sb3, onnx=onnx)).call

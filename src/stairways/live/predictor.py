@@ -21,8 +21,8 @@ from stairways.policies.decision import NOT_FINITE, buffers_of, decide_each, not
 from stairways.trading.actions import order_table
 
 if TYPE_CHECKING:
-    from stairways.config import PerformanceSettings
     from stairways.evaluation.replay import TiltLoop
+    from stairways.operations_config import PerformanceSettings
     from stairways.policies.program import Program
     from stairways.trading.ledger import Mode
     from stairways.trading.rules import TradingRules

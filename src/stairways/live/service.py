@@ -28,7 +28,7 @@ from stairways.trading.actions import action_meanings, hold_action, order_table
 from stairways.unpacking import Packed, unpacked
 
 if TYPE_CHECKING:
-    from stairways.config import PerformanceSettings
+    from stairways.operations_config import PerformanceSettings
     from stairways.registry.canonical import JsonObject
     from stairways.registry.store import Store
 

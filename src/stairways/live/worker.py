@@ -18,12 +18,12 @@ from pathlib import Path
 import uvicorn
 
 from stairways.compiled_cache import use_own_cache
-from stairways.config import PerformanceSettings
 from stairways.errors import ServiceError, StorageError
 from stairways.live.http_api import make_app
 from stairways.live.memory import MEMORY_FILE, read_memory, write_memory
 from stairways.live.service import Service
 from stairways.live.supervisor import GO, PREPARED, SECONDS_TO_FINISH, SERVING
+from stairways.operations_config import PerformanceSettings
 from stairways.registry.store import Store
 
 _SECONDS_BETWEEN_WRITES = 2.0

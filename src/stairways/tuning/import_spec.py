@@ -8,10 +8,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from stairways.config import DateRange, Interval, Part, read_yaml
+from stairways.config import DateRange, Interval, read_yaml
 from stairways.errors import ConfigError
 from stairways.learning.interchange.layout import POSITION, ForeignOrder, observation_columns
 from stairways.market.features import FEATURE_NAMES, FeatureConstants
+from stairways.operations_config import Part
 from stairways.policies.spec import PolicySpec
 from stairways.trading.rules import TradingRules
 

@@ -17,7 +17,7 @@ from stairways.trading.actions import action_meanings
 
 if TYPE_CHECKING:
     from stairways.policies.spec import PolicySpec
-    from stairways.tuning.packing import Packed
+    from stairways.unpacking import Packed
 
 WIDEST_TIE = 1e-4
 """Logits: an exported policy may choose otherwise only where the actor's best two are this close."""

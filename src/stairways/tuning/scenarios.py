@@ -10,9 +10,10 @@ from typing import Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from stairways.config import DateRange, Part
+from stairways.config import DateRange
 from stairways.errors import ConfigError
 from stairways.market.samples import sample_spec
+from stairways.operations_config import Part
 
 FILE_SUFFIXES = (".yml", ".yaml")
 PLAN_TARGET_SHARPE = 0.6

@@ -8,6 +8,7 @@ lowest id at a tie as the actor has it, and ``h_next`` and ``c_next``. All numbe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,8 @@ def acting_in_onnx(content: bytes, spec: PolicySpec) -> Act | None:
         None where onnxruntime is not installed.
     """
     try:
-        import onnxruntime
+        # as Any: what its stubs say differs between versions, and it may be missing
+        onnxruntime: Any = import_module("onnxruntime")
     except ImportError:
         return None
     options = onnxruntime.SessionOptions()
