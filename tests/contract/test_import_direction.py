@@ -33,7 +33,7 @@ BELOW = {
     "unpacking": {"errors", "config", "market", "trading", "control", "policies", "evaluation", "registry"},
     "live": {
         "errors", "config", "market", "trading", "control", "policies", "evaluation", "registry",
-        "monitoring", "unpacking", "operations_config",
+        "monitoring", "unpacking", "operations_config", "compiled_cache",
     },
     "reporting": {"errors", "config", "market", "trading", "control", "evaluation", "registry"},
     "tuning": {

@@ -146,7 +146,7 @@ def test_a_waiver_counts_for_its_verdict_its_model_and_its_words(live):
     waive(live, digest, "parameter_drift")
     assert failed(live.promote(digest)) == ["hold_rate"]
     assert failed(live.promote(other)) == ["parameter_drift"]
-    with writing(live.registry._engine) as connection:
+    with writing(live.registry.engine) as connection:
         connection.execute(text("UPDATE waivers SET model_id = :other"), {"other": other})
     assert failed(live.promote(other)) == ["parameter_drift"]
 
@@ -208,7 +208,7 @@ def test_a_drill_from_the_future_does_not_count(tmp_path):
     place = workplace(tmp_path)
     place.promote(GOLD.digest, Stage.GOLD)
     digest = place.add(candidate_of(GOLD))
-    with writing(place.registry._engine) as connection:
+    with writing(place.registry.engine) as connection:
         connection.execute(
             text("INSERT INTO drills VALUES ('d', '2027-01-01 00:00:00.000000', 'ann', 1, 0.5, 1, 0, '{}')")
         )
@@ -387,7 +387,7 @@ def test_two_names_for_one_model(live):
 def test_signed_heads_find_a_log_that_was_rewritten(live):
     live.registry.sign_audit(live.key)
     assert live.registry.verify_audit() == ()
-    with writing(live.registry._engine) as connection:
+    with writing(live.registry.engine) as connection:
         connection.execute(text("DELETE FROM audit_log"))
         connection.execute(text(f"UPDATE audit_head SET seq = 0, hash = '{'0' * 64}', at = NULL"))  # noqa: S608
     assert [fault.what for fault in live.registry.verify_audit()] == ["was signed and is missing"]

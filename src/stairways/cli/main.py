@@ -20,8 +20,13 @@ from stairways.cli import (
     frontier,
     gate,
     gold,
+    keys,
     page,
+    promote,
     prove,
+    registry,
+    rollback,
+    serve,
     tune,
 )
 from stairways.compiled_cache import use_own_cache
@@ -52,6 +57,16 @@ app.command("backtest")(backtest.backtest)
 app.command("cross-asset")(cross_asset.cross_asset)
 app.command("frontier")(frontier.frontier)
 app.command("prove")(prove.prove)
+app.add_typer(keys.app, name="keys")
+app.command("sign")(keys.sign)
+app.command("verify")(keys.verify)
+app.add_typer(registry.app, name="registry")
+app.command("promote")(promote.promote)
+app.command("waive")(promote.waive)
+app.add_typer(promote.audit_app, name="audit")
+app.command("serve")(serve.serve)
+app.command("watch")(serve.watch)
+app.add_typer(rollback.app, name="rollback")
 
 
 @app.callback(invoke_without_command=True)

@@ -297,3 +297,14 @@ def _all_of(connection: socket.socket) -> bytes:
     while part := connection.recv(65_536):
         parts.append(part)
     return b"".join(parts)
+
+
+def main() -> int:
+    """Keep a registry's service up: ``python -m stairways.live.supervisor REGISTRY SOCKET``."""
+    registry, path = (Path(word) for word in sys.argv[1:3])
+    Supervisor(registry, Address(path=path)).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

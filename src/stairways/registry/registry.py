@@ -44,7 +44,7 @@ class Registry:
         self.store = Store(root)
         self.history = ModelHistory(engine)
         self.journal = Journal(root)
-        self._engine = engine
+        self.engine = engine
 
     @classmethod
     def create(cls, root: Path, clock: Clock, url: str | None = None) -> Self:
@@ -79,7 +79,7 @@ class Registry:
 
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
+        self.engine.dispose()
 
     def __enter__(self) -> Self:
         return self

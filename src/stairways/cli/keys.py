@@ -1,0 +1,146 @@
+"""``stairways keys``, ``sign`` and ``verify``: who vouches for an artifact, and whom we believe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stairways.cli import options, registries
+from stairways.cli.registries import DEFAULT_FOLDER
+
+if TYPE_CHECKING:
+    from stairways.registry.registry import Registry
+
+app = typer.Typer(help="Keys that sign, and keys that are believed.", no_args_is_help=True)
+
+_Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the trust list.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Keys that sign, and keys that are believed."""
+
+
+@app.command("new")
+def new(file: Annotated[Path, typer.Argument(help="Where the private key shall stand.")]) -> int:
+    """Make a key: the private one in FILE, for you alone, and the public one in FILE.pub."""
+    from stairways.registry.keys import SigningKey
+
+    key = SigningKey.new()
+    public = key.write(file)
+    typer.echo(f"key {key.key_id}: {file} signs, {public} is for others to trust")
+    return 0
+
+
+@app.command("trust")
+def trust(
+    public: Annotated[Path, typer.Argument(help="File of the public key.")],
+    name: Annotated[str, typer.Option("--name", help="Whose it is.")],
+    registry: registries.Folder = DEFAULT_FOLDER,
+    database: registries.Database = None,
+    by: registries.By = None,
+) -> int:
+    """Believe what a key signs from now on."""
+    from stairways.registry.keys import key_id_of, read_public_key
+
+    with registries.opened(registry, database) as opened:
+        key = read_public_key(public)
+        now = opened.clock()
+        opened.change_trust(
+            lambda known: known.added(key, name, now), registries.who(by), "key.trusted", key_id_of(key)
+        )
+    typer.echo(f"key {key_id_of(key)} of {name} is trusted")
+    return 0
+
+
+@app.command("list")
+def listing(registry: registries.Folder = DEFAULT_FOLDER, as_json: options.AsJson = False) -> int:
+    """Show whose keys count."""
+    from stairways.registry.store import Store
+
+    rows = [vars(key) for key in Store(registry).trust().keys]
+    columns = ("key_id", "name", "added_at", "retired_at", "revoked_at", "reason")
+    registries.show(rows, columns, as_json=as_json)
+    return 0
+
+
+@app.command("retire")
+def retire(
+    key_id: str,
+    reason: _Reason,
+    registry: registries.Folder = DEFAULT_FOLDER,
+    database: registries.Database = None,
+    by: registries.By = None,
+) -> int:
+    """Believe nothing new of a key; what it signed before counts."""
+    with registries.opened(registry, database) as opened:
+        now = opened.clock()
+        opened.change_trust(
+            lambda known: known.retired(key_id, reason, now), registries.who(by), "key.retired", key_id
+        )
+    typer.echo(f"key {key_id} is retired")
+    return 0
+
+
+@app.command("revoke")
+def revoke(
+    key_id: str,
+    reason: _Reason,
+    registry: registries.Folder = DEFAULT_FOLDER,
+    database: registries.Database = None,
+    by: registries.By = None,
+) -> int:
+    """Believe nothing of a key, whenever it signed: somebody else may have it."""
+    with registries.opened(registry, database) as opened:
+        now = opened.clock()
+        opened.change_trust(
+            lambda known: known.revoked(key_id, reason, now), registries.who(by), "key.revoked", key_id
+        )
+        champion = opened.store.champion()
+        served = None if champion is None else _signer_of(opened, champion)
+    typer.echo(f"key {key_id} is revoked")
+    if served is not None:
+        typer.echo(f"the champion is no longer believed: {served}; sign it anew or roll back", err=True)
+    return 0
+
+
+def _signer_of(opened: Registry, digest: str) -> str | None:
+    from stairways.errors import StairwaysError
+
+    try:
+        opened.read(digest)
+    except StairwaysError as error:
+        return error.what
+    return None
+
+
+def sign(
+    artifact: Annotated[Path, typer.Argument(help="Folder of the artifact.")], key: registries.Key = None
+) -> int:
+    """Sign an artifact where it stands."""
+    from stairways.cli.clock import utc_now
+    from stairways.registry.keys import read_signing_key
+    from stairways.registry.signatures import sign_artifact
+
+    signature = sign_artifact(artifact, read_signing_key(key), utc_now())
+    typer.echo(f"{artifact}: signed by key {signature.key_id} at {signature.signed_at.isoformat()}")
+    return 0
+
+
+def verify(
+    artifact: Annotated[Path, typer.Argument(help="Folder of the artifact.")],
+    registry: registries.Folder = DEFAULT_FOLDER,
+) -> int:
+    """Check every byte of an artifact, and who signed it."""
+    from stairways.cli.clock import utc_now
+    from stairways.registry.signatures import read_trusted
+    from stairways.registry.store import Store
+
+    found = read_trusted(artifact, Store(registry).trust(), utc_now())
+    typer.echo(
+        f"{found.loaded.digest}: signed by {found.signer.name} (key {found.signer.key_id}) "
+        f"at {found.signature.signed_at.isoformat()}; every byte is as it was signed"
+    )
+    return 0

@@ -1,0 +1,200 @@
+"""``stairways rollback``: the way back, its rehearsal, and what comes after it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stairways.cli import options, registries
+from stairways.cli.registries import DEFAULT_FOLDER
+
+if TYPE_CHECKING:
+    from stairways.config import Settings
+    from stairways.live.drill import DrillOutcome, WayBack
+    from stairways.live.rollback import RollbackOutcome
+
+app = typer.Typer(help="The way back, and its rehearsal.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """The way back, and its rehearsal."""
+
+
+@app.command("now")
+def now(
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is paged and kept.")],
+    to: Annotated[str | None, typer.Option("--to", help="A model; by default the best earlier one.")] = None,
+    registry: registries.Folder = DEFAULT_FOLDER,
+    database: registries.Database = None,
+    by: registries.By = None,
+    config: options.Config = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Go back now: what is live is quarantined for good."""
+    import time
+
+    from stairways.config import load_settings
+    from stairways.errors import StorageError
+    from stairways.live.rollback import RollbackOrder, roll_back
+    from stairways.live.targets import choose_target
+
+    since = time.monotonic()
+    settings = load_settings(config, {})
+    with registries.opened(registry, database) as opened:
+        restarter, pager = registries.restarter_and_pager(settings, registry)
+        failed = opened.store.champion()
+        if failed is None:
+            raise StorageError("nothing is live", where=str(registry))
+        target = (
+            opened.resolve(to) if to else choose_target(opened, failed, settings.resolved_triggers()).digest
+        )
+        order = RollbackOrder("person", reason, registries.who(by), failed, target, opened.clock())
+        outcome = roll_back(opened, restarter, pager, order, since=since)
+    return _told(outcome, as_json=as_json)
+
+
+@app.command("finish")
+def finish(
+    registry: registries.Folder = DEFAULT_FOLDER,
+    database: registries.Database = None,
+    config: options.Config = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Take up every promotion and rollback that a killed process left."""
+    from stairways.config import load_settings
+    from stairways.live.rollback import go_on
+    from stairways.registry.promotion import recover
+
+    settings = load_settings(config, {})
+    with registries.opened(registry, database) as opened:
+        restarter, pager = registries.restarter_and_pager(settings, registry)
+        with opened.store.lock():
+            opened.store.clean()
+            lines = recover(opened)
+        outcomes = go_on(opened, restarter, pager)
+    for line in lines:
+        typer.echo(line)
+    status = [_told(outcome, as_json=as_json) for outcome in outcomes]
+    if not lines and not outcomes:
+        typer.echo("nothing was left")
+    return max(status, default=0)
+
+
+@app.command("resume")
+def resume(
+    reason: Annotated[str, typer.Option("--reason", help="What was found and done.")],
+    registry: registries.Folder = DEFAULT_FOLDER,
+    database: registries.Database = None,
+    by: registries.By = None,
+) -> int:
+    """Let promotions go on after a rollback."""
+    from stairways.live.rollback import resume as let_go_on
+
+    with registries.opened(registry, database) as opened:
+        names = let_go_on(opened, registries.who(by), reason)
+    typer.echo(f"promotions go on after {', '.join(names)}" if names else "no rollback latched")
+    return 0
+
+
+@app.command("list")
+def listing(
+    registry: registries.Folder = DEFAULT_FOLDER,
+    database: registries.Database = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Show every rollback there was."""
+    with registries.opened(registry, database) as opened:
+        rows = [vars(record) for record in opened.history.rollbacks()]
+    columns = (
+        "detected_at", "trigger", "failed_model", "target_model", "seconds_to_serving", "is_drill",
+        "resumed_by", "reason",
+    )  # fmt: skip
+    registries.show(rows, columns, as_json=as_json)
+    return 0
+
+
+@app.command("drill")
+def drill(
+    sample: Annotated[
+        bool, typer.Option("--sample", help="In a fresh registry with a service of its own.")
+    ] = False,
+    repeat: Annotated[int, typer.Option("--repeat", min=1, max=1_000, help="How often.")] = 1,
+    registry: registries.Folder = DEFAULT_FOLDER,
+    database: registries.Database = None,
+    by: registries.By = None,
+    config: options.Config = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Rehearse the way back against the running service, under load, and measure it."""
+    from stairways.config import load_settings
+    from stairways.live.drill import drill as rehearse
+    from stairways.live.drill_sample import sample_service
+    from stairways.live.watch import Watch
+    from stairways.tuning.shipped import shipped_gold
+
+    settings = load_settings(config, {})
+
+    def told(number: int, way: WayBack) -> None:
+        if not as_json:
+            typer.echo(f"{number + 1:>4}  {_line_of(way)}")
+
+    def gone(folder: Path, *, on_sample: bool) -> DrillOutcome:
+        with registries.opened(folder, None if on_sample else database) as opened:
+            own = _paging_to(settings, folder / "pages.jsonl") if on_sample else settings
+            restarter, pager = registries.restarter_and_pager(own, folder)
+            return rehearse(
+                opened,
+                Watch(opened, restarter, pager, settings.resolved_triggers()),
+                by=registries.who(by),
+                repeat=repeat,
+                most_seconds=settings.rollback.drill_seconds,
+                watch_seconds=settings.rollback.watch_seconds,
+                on_sample=on_sample,
+                told=told,
+            )
+
+    if sample:
+        with sample_service(shipped_gold()) as folder:
+            outcome = gone(folder, on_sample=True)
+    else:
+        outcome = gone(registry, on_sample=False)
+    if as_json:
+        typer.echo(json.dumps(outcome.as_record(), indent=2))
+    else:
+        seconds = outcome.record.median_seconds_to_serving
+        serving = (
+            "no answer of the target" if seconds is None else f"{seconds:.3f} s to serving in the median"
+        )
+        typer.echo(f"{'passed' if outcome.record.passed else 'FAILED'}: {serving} of {outcome.record.n}")
+    return 0 if outcome.record.passed else 1
+
+
+def _paging_to(settings: Settings, file: Path) -> Settings:
+    """Return settings whose pages go to a file: a drill in a registry of its own calls nobody."""
+    paging = settings.paging.model_copy(update={"to": "log", "log_file": file, "least_severity": "info"})
+    return settings.model_copy(update={"paging": paging})
+
+
+def _line_of(way: WayBack) -> str:
+    parts = [
+        f"detected after {way.seconds_to_detect:.3f} s",
+        "not swapped" if way.seconds_to_swap is None else f"swapped {way.seconds_to_swap:.3f} s",
+        "not serving" if way.seconds_to_serving is None else f"serving {way.seconds_to_serving:.3f} s later",
+        f"{way.n_answers:,} answers, {way.n_wrong} wrong of {way.n_after_swap:,} after the swap",
+        f"{way.n_dropped} dropped, {way.n_retried} asked again",
+    ]
+    return "; ".join(parts) + (f"; failed: {', '.join(way.failed_steps)}" if way.failed_steps else "")
+
+
+def _told(outcome: RollbackOutcome, *, as_json: bool) -> int:
+    rows = [vars(step) for step in outcome.steps]
+    registries.show(rows, ("name", "status", "seconds", "detail"), as_json=as_json)
+    if not as_json:
+        seconds = outcome.seconds_to_serving
+        serving = "" if seconds is None else f", serving after {seconds:.2f} s"
+        typer.echo(f"{outcome.order.target[:12]} is live{serving}; promotions wait for `rollback resume`")
+    return 0 if outcome.finished else 3

@@ -1,0 +1,68 @@
+"""``stairways serve`` and ``watch``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stairways.cli import options, registries
+from stairways.cli.registries import DEFAULT_FOLDER
+
+STOP_SECONDS = 30.0
+
+
+def serve(
+    socket: Annotated[Path | None, typer.Option("--socket", help="Listen at this Unix socket.")] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="Or at this port; 0: any.")] = 0,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the service that runs.")] = False,
+    registry: registries.Folder = DEFAULT_FOLDER,
+    config: options.Config = None,
+) -> int:
+    """Answer decisions with the champion, verified, until stopped."""
+    from stairways.config import load_settings
+    from stairways.live.address import Address
+    from stairways.live.supervisor import Supervisor, tell_supervisor
+    from stairways.registry.store import Store
+
+    Store(registry).require()
+    if stop:
+        tell_supervisor(registry, "stop", STOP_SECONDS)
+        typer.echo("the service ends")
+        return 0
+    settings = load_settings(config, {})
+    address = Address(path=socket.resolve()) if socket is not None else Address(port=port)
+    Supervisor(registry.resolve(), address, seed=settings.service.seed, say=_say).run()
+    return 0
+
+
+def watch(
+    registry: registries.Folder = DEFAULT_FOLDER,
+    database: registries.Database = None,
+    config: options.Config = None,
+) -> int:
+    """Watch what is live, and roll back when a trigger trips, until interrupted."""
+    from stairways.config import load_settings
+    from stairways.live.watch import Watch
+    from stairways.registry.store import WATCH_LOCK
+
+    settings = load_settings(config, {})
+    with registries.opened(registry, database) as opened:
+        restarter, pager = registries.restarter_and_pager(settings, registry)
+        watching = Watch(opened, restarter, pager, settings.resolved_triggers())
+        with opened.store.lock(0.0, WATCH_LOCK):
+            _say(f"watching {registry}, every {settings.rollback.watch_seconds:g} s")
+            watching.run(
+                settings.rollback.watch_seconds,
+                lambda: False,
+                lambda outcome: _say(
+                    f"rolled back to {outcome.order.target[:12]}: {outcome.order.trigger}, "
+                    f"{outcome.order.reason}"
+                ),
+            )
+    return 0
+
+
+def _say(line: str) -> None:
+    typer.echo(line)
