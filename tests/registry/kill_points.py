@@ -16,9 +16,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from artifacts import ManualClock, Workplace, candidate_of, gold_artifact, workplace
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import stairways
+from registries import ManualClock, Workplace, candidate_of, gold_artifact, workplace
+from stairways.live.rollback import KIND, RollbackOrder, go_on, roll_back
+from stairways.monitoring.pager import Delivery, FlushReport
 from stairways.registry.history import Stage
 from stairways.registry.promotion import recover
 from stairways.registry.registry import Registry
@@ -44,7 +47,34 @@ def promotion(place: Workplace) -> object:
     return place.promote(SECOND.digest)
 
 
-WORKS: dict[str, Work] = {"promotion": promotion}
+class _Nobody:
+    """Restarts nothing, and reaches nobody it could tell."""
+
+    def restart(self) -> str:
+        return "restarted"
+
+    def stop(self) -> str:
+        return "stopped"
+
+    def send(self, page: object) -> Delivery:
+        return Delivery("delivered", "key", attempts=1, seconds=0.0)
+
+    def flush(self) -> FlushReport:
+        return FlushReport()
+
+
+def rollback(place: Workplace) -> object:
+    """Go back from the first to gold."""
+    registry = place.registry
+    order = RollbackOrder(
+        "drawdown", "NAV fell", "watch", FIRST.digest, GOLD.digest, registry.clock(), is_drill=False
+    )
+    return roll_back(registry, _Nobody(), _Nobody(), order)
+
+
+WORKS: dict[str, Work] = {"promotion": promotion, "rollback": rollback}
+ENDS = {"promotion": (FIRST.digest, SECOND.digest), "rollback": (FIRST.digest, GOLD.digest)}
+"""What may be live when a process was killed in the middle, before it is followed up and after."""
 
 
 def traced(work: Work, place: Workplace, kill_at: int | None) -> list[tuple[str, int]]:
@@ -105,34 +135,41 @@ def reopened(template: Workplace, folder: Path) -> Workplace:
     return Workplace(Registry.open(folder / "registry", clock), template.key, clock, folder / "artifacts")
 
 
-def faults_after(template: Workplace, folder: Path) -> list[str]:
-    """Recover a registry and return what is wrong with it."""
+def faults_after(template: Workplace, folder: Path, work: str) -> list[str]:
+    """Follow up what was left in a registry, and return what is wrong with it then."""
     place = reopened(template, folder)
     registry = place.registry
+    begun = [name for name, entry in registry.journal.pending().items() if entry["kind"] == KIND]
     with registry.store.lock():
         registry.store.clean()
         recover(registry)
+    go_on(registry, _Nobody(), _Nobody())
     faults = [f"audit row {fault.seq} {fault.what}" for fault in registry.verify_audit()]
     live = [model for model in registry.history.models() if model.is_production]
     champions = [model for model in registry.history.models() if model.role == Stage.CHAMPION]
     link = registry.store.champion()
     if [model.model_id for model in live] != [link]:
         faults.append(f"link {str(link)[:8]}, in production {[model.model_id[:8] for model in live]}")
-    if [model.model_id for model in champions] != [link]:
+    expected = [link] if link != GOLD.digest else []
+    if [model.model_id for model in champions] != expected:
         faults.append(f"link {str(link)[:8]}, champions {[model.model_id[:8] for model in champions]}")
-    if link not in (FIRST.digest, SECOND.digest):
+    if link not in ENDS[work]:
         faults.append(f"champion {link}")
     if link is not None:
         registry.read(link)
     present = registry.history.tenures()[-1]
     if present.model_id != link or present.ended_at is not None:
         faults.append(f"link {str(link)[:8]}, tenure of {present.model_id[:8]}")
+    if begun and (link != GOLD.digest or not registry.store.is_quarantined(FIRST.digest)):
+        faults.append("a rollback that was begun did not arrive")
+    if begun and not (registry.store.is_latched and registry.history.latched()):
+        faults.append("a rollback does not latch")
     if registry.journal.pending():
         faults.append("the journal is not finished")
     leftovers = [path.name for path in registry.root.glob(".champion*")]
     faults += [f"left {name}" for name in leftovers]
     # and it can go on
-    if link == FIRST.digest and not place.promote(SECOND.digest).promoted:
+    if link == FIRST.digest and work == "promotion" and not place.promote(SECOND.digest).promoted:
         faults.append("the promotion can't be repeated")
     registry.close()
     return faults
@@ -148,7 +185,7 @@ def main() -> None:
     lines = traced(work, place, None)
     place.registry.close()
     points = chosen(lines, count)
-    killed, found, ends = 0, {}, {FIRST.digest: 0, SECOND.digest: 0}
+    killed, found, ends = 0, {}, dict.fromkeys(ENDS[sys.argv[1]], 0)
     for point in points:
         copy = folder / f"at{point}"
         shutil.copytree(folder / "template", copy, symlinks=True)
@@ -159,7 +196,7 @@ def main() -> None:
 
         killed += in_child(task) == -signal.SIGKILL
         ends[(copy / "registry" / "champion").readlink().name] += 1
-        faults = faults_after(template, copy)
+        faults = faults_after(template, copy, sys.argv[1])
         if faults:
             found[point] = faults
         shutil.rmtree(copy)

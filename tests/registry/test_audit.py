@@ -1,9 +1,9 @@
 import datetime as dt
 
 import pytest
-from artifacts import HOUR, NOON, trusting
 from sqlalchemy import delete, insert, select, text, update
 
+from registries import HOUR, NOON, trusting
 from stairways.errors import SignatureError, StorageError
 from stairways.registry import audit
 from stairways.registry.audit import AuditEntry, Fault, Head, SignedHead

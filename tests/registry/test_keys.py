@@ -3,11 +3,11 @@ import os
 import stat
 
 import pytest
-from artifacts import HOUR, NOON, trusting
 from cryptography.hazmat.primitives import serialization as to
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from registries import HOUR, NOON, trusting
 from stairways.errors import SigningKeyError, StorageError
 from stairways.registry.keys import (
     KEY_VARIABLE,

@@ -1,7 +1,9 @@
 import datetime as dt
 
 import pytest
-from artifacts import (
+from sqlalchemy import text
+
+from registries import (
     NOON,
     RECORD,
     WEEK,
@@ -12,8 +14,6 @@ from artifacts import (
     judged,
     workplace,
 )
-from sqlalchemy import text
-
 from stairways.errors import SignatureError, StorageError
 from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.gates import required_names
@@ -183,7 +183,7 @@ def test_a_model_made_for_something_else_is_refused(live, change, words):
 
 
 def _orphan(change):
-    from artifacts import make_artifact
+    from registries import make_artifact
 
     return make_artifact(**change)
 

@@ -4,8 +4,8 @@ import random
 from pathlib import Path
 
 import pytest
-from artifacts import HOUR, NOON, RECORD, make_artifact, signed_folder, trusting
 
+from registries import HOUR, NOON, RECORD, make_artifact, signed_folder, trusting
 from stairways.errors import ArtifactError, SignatureError, StorageError
 from stairways.registry.artifact import read_artifact, write_artifact
 from stairways.registry.keys import SigningKey, TrustList

@@ -4,8 +4,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from artifacts import HOUR, NOON, make_artifact, signed_folder, trusting
 
+from registries import HOUR, NOON, make_artifact, signed_folder, trusting
 from stairways.errors import ArtifactError, SignatureError, StorageError
 from stairways.registry.keys import SigningKey, write_trust
 from stairways.registry.signatures import sign_artifact

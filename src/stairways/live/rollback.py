@@ -168,6 +168,7 @@ class Rollback:
         self._restarter = restarter
         self._pager = pager
         self._since = since
+        self._moved = False
 
     @property
     def order(self) -> RollbackOrder:
@@ -185,17 +186,24 @@ class Rollback:
         else:
             self._take("stop", self._restarter.stop)
         self._take("page", self._page)
-        self._take("log", self._log)
+        self._take("log", self._log, again=self._moved)
         self._keep()
         if self.outcome.finished:
             self._try(lambda: self._registry.journal.finish(self.outcome.operation_id))
         return self.outcome
 
-    def _take(self, name: str, work: Callable[[], str]) -> bool:
-        """Take a step unless it is settled; return whether it went well."""
+    def _take(self, name: str, work: Callable[[], str], *, again: bool = False) -> bool:
+        """Take a step unless it is settled; return whether it went well.
+
+        Args:
+            name: The step.
+            work: What it does; returns how, in words.
+            again: Take it in any case: what it records has changed.
+        """
         before = self.outcome.step(name)
-        if before is not None and before.settled:
+        if before is not None and before.settled and not again:
             return True
+        self._moved = True
         began = time.monotonic()
         try:
             status, detail = DONE, work()
