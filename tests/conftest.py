@@ -15,6 +15,9 @@ from stairways.compiled_cache import use_own_cache
 
 use_own_cache()
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import postgres  # noqa: E402 - beside this file
+
 # a loaded machine must not fail a property, and a property that fails there must fail here again
 settings.register_profile(
     "ci", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -52,3 +55,29 @@ def public_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of a real PostgreSQL server; a database for each test comes from :func:`postgres_url`."""
+    folder = postgres.programs()
+    if folder is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI installs PostgreSQL, and there is none")
+        pytest.skip("no PostgreSQL here: install the Debian package postgresql")
+    with postgres.server(folder) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_server, request) -> Iterator[str]:
+    """URL of an empty database of its own."""
+    import psycopg
+
+    name = f"t{abs(hash(request.node.nodeid)) % 10**12}"
+    place = postgres_server.partition("?host=")[2]
+    with psycopg.connect(f"host={place} user=tester dbname=postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield postgres_server.replace("/postgres?", f"/{name}?")
+    with psycopg.connect(f"host={place} user=tester dbname=postgres", autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -133,11 +133,11 @@ class Workplace:
         return promote(self.registry, digest, to=to, **(options | changes))
 
 
-def workplace(root: Path, clock: ManualClock | None = None) -> Workplace:
-    """Make a registry with a trusted key and a gold."""
+def workplace(root: Path, clock: ManualClock | None = None, url: str | None = None) -> Workplace:
+    """Make a registry with a trusted key and a gold, its database in its folder or at a URL."""
     clock = clock or ManualClock()
     key = SigningKey.new()
-    registry = Registry.create(root / "registry", clock)
+    registry = Registry.create(root / "registry", clock, url)
     registry.change_trust(
         lambda trust: trust.added(key.public, "ann's key", clock()), "ann", "key.trusted", key.key_id
     )

@@ -75,10 +75,11 @@ def figures(sharpe: float = 1.0, **changes) -> dict:
     return judged() | {"figures": values | changes}
 
 
-@pytest.fixture
-def place(tmp_path) -> Workplace:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request, tmp_path) -> Workplace:
     """Gold was live, then the first; the second is live."""
-    made = workplace(tmp_path)
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
+    made = workplace(tmp_path, url=url)
     made.drilled()
     made.promote(GOLD.digest, Stage.GOLD)
     for artifact, sharpe in ((FIRST, 2.0), (SECOND, 3.0)):

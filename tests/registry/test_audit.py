@@ -14,9 +14,11 @@ from stairways.registry.schema import AuditHead, AuditLog
 N = 12
 
 
-@pytest.fixture
-def engine(tmp_path):
-    engine = make_engine(sqlite_url(tmp_path / "gate.db"))
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request, tmp_path):
+    sqlite = request.param == "sqlite"
+    url = sqlite_url(tmp_path / "gate.db") if sqlite else request.getfixturevalue("postgres_url")
+    engine = make_engine(url)
     prepare(engine)
     yield engine
     engine.dispose()
@@ -90,7 +92,14 @@ def test_rows_come_back_and_are_whole(log):
 )
 @pytest.mark.parametrize("seq", [1, 5, N])
 def test_a_changed_row_is_found(log, seq, column, value):
-    change(log, f"UPDATE audit_log SET {column} = {value} WHERE seq = {seq}")  # noqa: S608
+    statement = f"UPDATE audit_log SET {column} = {value} WHERE seq = {seq}"  # noqa: S608
+    try:
+        change(log, statement)
+    except StorageError:
+        # PostgreSQL takes nothing that is no JSON or no instant
+        assert log.dialect.name == "postgresql"
+        assert faults(log) == ()
+        return
     found = faults(log)
     assert found
     assert found[0].seq == seq
@@ -227,5 +236,8 @@ def test_rows_are_read_in_parts(engine, monkeypatch):
     for number in range(N):
         add(engine, number)
     assert faults(engine) == ()
-    change(engine, "UPDATE audit_log SET at = 'never' WHERE seq = 7")
+    change(engine, "UPDATE audit_log SET actor = 'never' WHERE seq = 7")
     assert [fault.seq for fault in faults(engine)] == [7]
+    if engine.dialect.name == "sqlite":
+        change(engine, "UPDATE audit_log SET at = 'never' WHERE seq = 7")
+        assert [fault.seq for fault in faults(engine)] == [7]

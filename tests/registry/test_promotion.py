@@ -27,9 +27,11 @@ from stairways.registry.waivers import make_waiver
 GOLD = gold_artifact()
 
 
-@pytest.fixture
-def place(tmp_path) -> Workplace:
-    made = workplace(tmp_path)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request, tmp_path) -> Workplace:
+    """The same contract on both databases."""
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
+    made = workplace(tmp_path, url=url)
     made.drilled()
     yield made
     made.registry.close()
