@@ -36,8 +36,8 @@ Model = Annotated[str, typer.Argument(help="champion, gold, a digest, or its fir
 DEFAULT_FOLDER = Path("registry")
 
 
-def opened(folder: Path, database: str | None) -> Registry:
-    """Open a registry.
+def opened(folder: Path, database: str | None, *, needs_database: bool = True) -> Registry:
+    """Open a registry; a way back goes without its database.
 
     Raises:
         StorageError: If the folder is none, or its database can't be used.
@@ -45,7 +45,7 @@ def opened(folder: Path, database: str | None) -> Registry:
     from stairways.cli.clock import utc_now
     from stairways.registry.registry import Registry
 
-    return Registry.open(folder, utc_now, database)
+    return Registry.open(folder, utc_now, database, needs_database=needs_database)
 
 
 def who(by: str | None) -> str:

@@ -44,7 +44,7 @@ def now(
 
     since = time.monotonic()
     settings = load_settings(config, {})
-    with registries.opened(registry, database) as opened:
+    with registries.opened(registry, database, needs_database=False) as opened:
         restarter, pager = registries.restarter_and_pager(settings, registry)
         failed = opened.store.champion()
         if failed is None:

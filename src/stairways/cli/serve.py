@@ -48,7 +48,7 @@ def watch(
     from stairways.registry.store import WATCH_LOCK
 
     settings = load_settings(config, {})
-    with registries.opened(registry, database) as opened:
+    with registries.opened(registry, database, needs_database=False) as opened:
         restarter, pager = registries.restarter_and_pager(settings, registry)
         watching = Watch(opened, restarter, pager, settings.resolved_triggers())
         with opened.store.lock(0.0, WATCH_LOCK):

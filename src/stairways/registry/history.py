@@ -219,11 +219,17 @@ class ModelHistory:
     """The history of models in the database; every method is one transaction.
 
     Args:
-        engine: An engine whose schema is current.
+        engine: An engine whose schema is current; or why there is none, which every method then says.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine | StorageError) -> None:
+        self._database = engine
+
+    @property
+    def _engine(self) -> Engine:
+        if isinstance(self._database, StorageError):
+            raise self._database
+        return self._database
 
     def add(self, model: ModelRecord, actor: str) -> ModelRecord:
         """Record an artifact; one that is known stays as it is.

@@ -34,17 +34,17 @@ class Registry:
 
     Args:
         root: Its folder.
-        engine: Its database, with a current schema.
+        engine: Its database, with a current schema; or why there is none.
         clock: Tells the time, aware.
     """
 
-    def __init__(self, root: Path, engine: Engine, clock: Clock) -> None:
+    def __init__(self, root: Path, engine: Engine | StorageError, clock: Clock) -> None:
         self.root = root
         self.clock = clock
         self.store = Store(root)
         self.history = ModelHistory(engine)
         self.journal = Journal(root)
-        self.engine = engine
+        self._database = engine
 
     @classmethod
     def create(cls, root: Path, clock: Clock, url: str | None = None) -> Self:
@@ -54,32 +54,46 @@ class Registry:
             StorageError: If it can't be made.
         """
         Store(root).create()
-        return cls.open(root, clock, url)
+        engine = make_engine(url or sqlite_url(root / DATABASE_FILE))
+        _prepare(engine)
+        return cls(root, engine, clock)
 
     @classmethod
-    def open(cls, root: Path, clock: Clock, url: str | None = None) -> Self:
-        """Open a registry; its database is made or migrated if need be.
+    def open(cls, root: Path, clock: Clock, url: str | None = None, *, needs_database: bool = True) -> Self:
+        """Open a registry; its database is migrated if need be, and never made anew.
 
         Args:
             root: Its folder.
             clock: Tells the time.
             url: Of the database; by default ``gate.db`` in the folder.
+            needs_database: Whether to refuse when the database can't be used; a way back goes without it.
 
         Raises:
             StorageError: If the folder is no registry, or the database can't be used.
         """
         Store(root).require()
-        engine = make_engine(url or sqlite_url(root / DATABASE_FILE))
         try:
-            prepare(engine)
-        except BaseException:
-            engine.dispose()
-            raise
-        return cls(root, engine, clock)
+            return cls(root, _opened(root, url), clock)
+        except StorageError as error:
+            if needs_database:
+                raise
+            return cls(root, error, clock)
+
+    @property
+    def engine(self) -> Engine:
+        """The database.
+
+        Raises:
+            StorageError: If there is none that can be used.
+        """
+        if isinstance(self._database, StorageError):
+            raise self._database
+        return self._database
 
     def close(self) -> None:
         """Close every connection."""
-        self.engine.dispose()
+        if not isinstance(self._database, StorageError):
+            self._database.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -190,6 +204,27 @@ class Registry:
                     f"two heads of row {one.seq} are signed and differ", where=str(self.root / HEADS_FOLDER)
                 )
         return self.history.verify_audit(signed)
+
+
+def _opened(root: Path, url: str | None) -> Engine:
+    place = root / DATABASE_FILE
+    if url is None and not place.exists():
+        raise StorageError(
+            "its database is gone",
+            where=str(place),
+            remedy="restore it from a backup: it is made once, with the registry",
+        )
+    engine = make_engine(url or sqlite_url(place))
+    _prepare(engine)
+    return engine
+
+
+def _prepare(engine: Engine) -> None:
+    try:
+        prepare(engine)
+    except BaseException:
+        engine.dispose()
+        raise
 
 
 def new_operation_id(at: dt.datetime) -> str:
