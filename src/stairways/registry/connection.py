@@ -21,6 +21,8 @@ MIGRATIONS_FOLDER = Path(__file__).parent / "migrations"
 
 _VERSION_TABLE = "alembic_version"
 _BUSY_TIMEOUT_SECONDS = 30
+_CONNECT_SECONDS = 10
+_STATEMENT_SECONDS = 120
 _WRITES = "stairways_writes"
 _DURABLE = "stairways_durable"
 _SQLITE_REMEDIES = {
@@ -33,6 +35,18 @@ _SQLITE_REMEDIES = {
     "SQLITE_CORRUPT": "restore the file from a backup",
     "SQLITE_CONSTRAINT_FOREIGNKEY": "record what the row refers to first: the run, then its cycles",
     "SQLITE_CONSTRAINT": "the row contradicts one that stands; check its identifiers",
+}
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html; a class is its first two letters
+_POSTGRESQL_REMEDIES = {
+    "23503": _SQLITE_REMEDIES["SQLITE_CONSTRAINT_FOREIGNKEY"],
+    "23": _SQLITE_REMEDIES["SQLITE_CONSTRAINT"],
+    "53": "free some space and connections on the database's server",
+    "25006": "the database takes no writes now; find its primary server",
+    "28": "check the user and the rights in the database's URL",
+    "3D": "create the database first, or check its name in the URL",
+    "40": "another process was writing; try again",
+    "55P03": "another process is writing; try again when it has finished",
 }
 
 
@@ -58,7 +72,7 @@ def make_engine(url: str) -> Engine:
     """
     try:
         parsed = make_url(url)
-        engine = create_engine(parsed, json_serializer=_json_text)
+        engine = create_engine(parsed, json_serializer=_json_text, connect_args=_bounds(parsed))
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise StorageError(
             f"no database URL: {error}", remedy="give sqlite:///PATH or postgresql://USER@HOST/NAME"
@@ -67,6 +81,8 @@ def make_engine(url: str) -> Engine:
         _check_folder(parsed)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    if engine.dialect.name == "postgresql":
+        event.listen(engine, "connect", _set_up_postgresql)
     return engine
 
 
@@ -130,6 +146,10 @@ def _remedy(error: SQLAlchemyError) -> str:
     for prefix, remedy in _SQLITE_REMEDIES.items():
         if name.startswith(prefix):
             return remedy
+    state = getattr(cause, "sqlstate", None) or ""
+    for prefix, remedy in _POSTGRESQL_REMEDIES.items():
+        if state.startswith(prefix):
+            return remedy
     return "check the database and its URL"
 
 
@@ -157,6 +177,20 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.close()
+
+
+def _bounds(url: URL) -> dict[str, Any]:
+    """Return how long a server may take to answer; what the URL says itself counts."""
+    if url.get_backend_name() != "postgresql" or "connect_timeout" in url.query:
+        return {}
+    return {"connect_timeout": _CONNECT_SECONDS}
+
+
+def _set_up_postgresql(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = '{_BUSY_TIMEOUT_SECONDS}s'")
+        cursor.execute(f"SET statement_timeout = '{_STATEMENT_SECONDS}s'")
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:
