@@ -12,6 +12,7 @@ from stairways.errors import ArtifactError, PagingError, ServiceError, StorageEr
 from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.trigger_config import TriggerConfig
 from stairways.live.incidents import Incident, Incidents
+from stairways.live.live_evidence import LiveEvidence
 from stairways.live.rollback import (
     RollbackOrder,
     RollbackOutcome,
@@ -375,8 +376,33 @@ def test_what_is_no_incident_is_told(place, pager, content):
     incidents.report(Incident("ann", "r", place.clock()))
     (path,) = incidents.folder.glob("*.json")
     path.write_bytes(content)
-    with pytest.raises(StorageError, match="is no incident"):
-        watch_of(place, pager).look()
+    watch = watch_of(place, pager)
+    assert watch.look() is None
+    assert "is no incident" in watch.faults[0]
+    assert {trip.name: str(trip.outcome) for trip in watch.trips}["integrity"] == "healthy"
+
+
+def test_a_watch_that_can_not_see_goes_on_and_says_so_once(place, pager, tmp_path):
+    """A fault is paged once; the integrity of what is live is watched meanwhile."""
+    looks = iter([False, False, False, True])
+
+    def unreadable() -> LiveEvidence:
+        raise StorageError("no evidence can be read")
+
+    watch = Watch(place.registry, Restarter(), pager, TriggerConfig(), unreadable)
+    path = place.registry.store.place(SECOND.digest) / "weights.safetensors"
+    warned, told = [], []
+
+    def stop() -> bool:
+        if not told and warned:
+            path.write_bytes(b"x")
+        return next(looks)
+
+    watch.run(0.0, stop, told.append, warned.append)
+    assert warned == ["no evidence can be read"]
+    assert [outcome.order.trigger for outcome in told] == ["integrity"]
+    pages = [json.loads(line) for line in (tmp_path / "pages.jsonl").read_text().splitlines()]
+    assert sum("can't see everything" in json.dumps(page) for page in pages) == 1
 
 
 def test_orders_and_incidents_come_back(place):

@@ -40,17 +40,22 @@ def serve(
 def watch(
     registry: registries.Folder = DEFAULT_FOLDER,
     database: registries.Database = None,
+    evidence: Annotated[
+        Path | None, typer.Option("--evidence", help="File in which whoever trades writes down each session.")
+    ] = None,
     config: options.Config = None,
 ) -> int:
     """Watch what is live, and roll back when a trigger trips, until interrupted."""
     from stairways.config import load_settings
+    from stairways.live.evidence_file import EvidenceFile
     from stairways.live.watch import Watch
     from stairways.registry.store import WATCH_LOCK
 
     settings = load_settings(config, {})
     with registries.opened(registry, database, needs_database=False) as opened:
         restarter, pager = registries.restarter_and_pager(settings, registry)
-        watching = Watch(opened, restarter, pager, settings.resolved_triggers())
+        known = EvidenceFile(opened, evidence, settings.resolved_gate())
+        watching = Watch(opened, restarter, pager, settings.resolved_triggers(), known)
         with opened.store.lock(0.0, WATCH_LOCK):
             _say(f"watching {registry}, every {settings.rollback.watch_seconds:g} s")
             watching.run(
@@ -60,6 +65,7 @@ def watch(
                     f"rolled back to {outcome.order.target[:12]}: {outcome.order.trigger}, "
                     f"{outcome.order.reason}"
                 ),
+                lambda line: typer.echo(f"stairways: {line}", err=True),
             )
     return 0
 

@@ -18,6 +18,8 @@ from stairways.live.rollback import RollbackOrder, RollbackOutcome, roll_back
 from stairways.live.targets import choose_target
 from stairways.live.triggers import judge
 from stairways.live.trips import Trip, first_tripped
+from stairways.monitoring.page import Page, incident_key
+from stairways.registry.canonical import canonical_digest
 
 if TYPE_CHECKING:
     from stairways.evaluation.trigger_config import TriggerConfig
@@ -49,6 +51,8 @@ class Watch:
         evidence: Evidence = LiveEvidence,
     ) -> None:
         self.trips: tuple[Trip, ...] = ()
+        self.faults: tuple[str, ...] = ()
+        self._told: set[str] = set()
         self._registry = registry
         self._restarter = restarter
         self._pager = pager
@@ -58,7 +62,10 @@ class Watch:
         self._dealt_with: set[str] = set()
 
     def look(self) -> RollbackOutcome | None:
-        """Look once; return the rollback that was taken, None where all is well.
+        """Look once; return the rollback that was taken, None where none was needed.
+
+        What can't be read (evidence, an incident) is in ``faults`` and counts as not measured; the rest is
+        judged all the same.
 
         Raises:
             StairwaysError: If it can't be seen what is live, or there is nothing to go back to.
@@ -66,10 +73,11 @@ class Watch:
         champion = self._registry.store.champion()
         if champion is None:
             return None
-        open_ones = {n: one for n, one in self._incidents.open().items() if n not in self._dealt_with}
+        self.faults = ()
+        open_ones = {n: one for n, one in self._reported().items() if n not in self._dealt_with}
         name, incident = next(iter(open_ones.items()), (None, None))
         evidence = replace(
-            self._evidence(),
+            self._known(),
             integrity=self._integrity(champion),
             person=None if incident is None else incident.order(),
         )
@@ -85,19 +93,64 @@ class Watch:
             self._incidents.close(name)
         return outcome
 
-    def run(self, seconds: float, stop: Callable[[], bool], told: Callable[[RollbackOutcome], None]) -> None:
-        """Look again and again until told to stop.
+    def run(
+        self,
+        seconds: float,
+        stop: Callable[[], bool],
+        told: Callable[[RollbackOutcome], None],
+        warned: Callable[[str], None],
+    ) -> None:
+        """Look again and again until told to stop; a look that fails is told, and followed by another.
 
         Args:
             seconds: Between two looks.
             stop: Whether to stop.
             told: Called after each rollback.
+            warned: Called with each new fault, after it was paged.
         """
         while not stop():
-            outcome = self.look()
+            try:
+                outcome = self.look()
+            except StairwaysError as error:
+                outcome, self.faults = None, (error.line(),)
             if outcome is not None:
                 told(outcome)
+            for line in self.faults:
+                if line not in self._told:
+                    self._told.add(line)
+                    self._page(line)
+                    warned(line)
+            # what went away and comes back is told again
+            self._told &= set(self.faults)
             time.sleep(seconds)
+
+    def _known(self) -> LiveEvidence:
+        try:
+            return self._evidence()
+        except StairwaysError as error:
+            self.faults = (*self.faults, error.line())
+            return LiveEvidence()
+
+    def _reported(self) -> dict[str, Incident]:
+        try:
+            return self._incidents.open()
+        except StairwaysError as error:
+            self.faults = (*self.faults, error.line())
+            return {}
+
+    def _page(self, line: str) -> None:
+        page = Page(
+            summary=f"the watch can't see everything: {line}",
+            severity="error",
+            source="stairways",
+            component="watch",
+            dedup_key=incident_key("watch", "fault", canonical_digest(line)),
+            occurred_at=self._registry.clock(),
+        )
+        try:
+            self._pager.send(page)
+        except StairwaysError as error:
+            self.faults = (*self.faults, error.line())
 
     def _go_back(
         self, champion: str, tripped: Trip, incident: Incident | None, since: float
