@@ -241,13 +241,25 @@ def _rolled_back(registry: Registry, watch: Watch, seconds: float, since: dt.dat
 
 
 def _restore(registry: Registry, record: RollbackRecord, by: str) -> None:
-    """Make live again what a drill went back from, and let promotions go on."""
+    """Make live again what a drill went back from, unless something real happened meanwhile.
+
+    Raises:
+        StorageError: If what is live is not what the drill went back to; nothing is changed then.
+    """
     with registry.store.lock():
+        present = registry.store.champion()
+        if present != record.target_model or registry.store.is_quarantined(record.failed_model):
+            raise StorageError(
+                f"{str(present)[:12]} is live, not {record.target_model[:12]}: a real rollback came between",
+                where=str(registry.root),
+                remedy="see `stairways rollback list`; the drill changes nothing more",
+            )
         now = registry.clock()
         registry.store.swap(record.failed_model)
         registry.history.restore(new_operation_id(now), record.failed_model, now, by)
-        registry.history.resume(now, by, REASON)
-        registry.store.unlatch()
+        registry.history.resume(now, by, REASON, record.operation_id)
+        if not registry.history.latched():
+            registry.store.unlatch()
 
 
 class _Load:

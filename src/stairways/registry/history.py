@@ -357,10 +357,17 @@ class ModelHistory:
                 _begin(connection, tenure, present.model_id)
                 _note(connection, at, by, "drill.restored", model_id, {"operation_id": operation_id})
 
-    def resume(self, at: dt.datetime, by: str, reason: str) -> tuple[str, ...]:
-        """Let promotions go on after every rollback that still latches; return their names."""
+    def resume(self, at: dt.datetime, by: str, reason: str, only: str | None = None) -> tuple[str, ...]:
+        """Let promotions go on after the rollbacks that still latch; return their names.
+
+        Args:
+            at: When.
+            by: Who.
+            reason: Why.
+            only: After this rollback alone.
+        """
         with writing(self._engine, durable=True) as connection:
-            latched = _latched(connection)
+            latched = tuple(name for name in _latched(connection) if only in (None, name))
             values = {"resumed_at": at, "resumed_by": by, "resume_reason": reason}
             for operation_id in latched:
                 connection.execute(update(Rollback).filter_by(operation_id=operation_id).values(values))

@@ -1,0 +1,114 @@
+"""What a drill does around the way back; the whole of it is tried by the command's own tests."""
+
+import pytest
+from test_rollback import FIRST, GOLD, SECOND, Restarter, figures, order_of
+
+from registries import Workplace, workplace
+from stairways.errors import ServiceError, StorageError
+from stairways.evaluation.trigger_config import TriggerConfig
+from stairways.live import drill as drills
+from stairways.live.drill import WayBack, drill
+from stairways.live.rollback import roll_back
+from stairways.live.watch import Watch
+from stairways.monitoring.log_pager import LogPager
+from stairways.registry.history import Stage
+
+GOOD = {
+    "seconds_to_detect": 0.1,
+    "seconds_to_swap": 0.2,
+    "seconds_to_serving": 0.3,
+    "n_answers": 100,
+    "n_after_swap": 50,
+    "n_wrong": 0,
+    "n_dropped": 0,
+    "n_retried": 3,
+    "failed_steps": (),
+}
+
+
+@pytest.fixture
+def place(tmp_path) -> Workplace:
+    made = workplace(tmp_path)
+    made.drilled()
+    made.promote(GOLD.digest, Stage.GOLD)
+    for artifact in (FIRST, SECOND):
+        assert made.promote(made.add(artifact, figures())).promoted
+    yield made
+    made.registry.close()
+
+
+def test_a_way_back_passes_with_clients_that_asked_again():
+    assert WayBack(**GOOD).passed(2.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds_to_serving": None},
+        {"seconds_to_serving": 2.1},
+        {"n_wrong": 1},
+        {"n_dropped": 1},
+        {"n_after_swap": 0},
+        {"failed_steps": ("page",)},
+    ],
+)
+def test_a_way_back_fails_by_each_of_its_conditions(change):
+    assert not WayBack(**(GOOD | change)).passed(2.0)
+
+
+def rolled_back(place: Workplace, tmp_path):
+    order = order_of(place, is_drill=True)
+    return roll_back(place.registry, Restarter(), LogPager(tmp_path / "pages.jsonl"), order).as_record()
+
+
+def test_what_was_live_is_live_again(place, tmp_path):
+    record = rolled_back(place, tmp_path)
+    assert place.registry.store.champion() == GOLD.digest
+    drills._restore(place.registry, record, "ann")
+    assert place.registry.store.champion() == SECOND.digest
+    assert place.registry.history.find(SECOND.digest).role == Stage.CHAMPION
+    assert not place.registry.store.is_latched
+    assert place.registry.history.latched() == ()
+    assert [tenure.cause for tenure in place.registry.history.tenures()][-2:] == ["drill", "drill"]
+    assert place.registry.verify_audit() == ()
+
+
+def test_a_real_rollback_in_between_is_not_undone(place, tmp_path):
+    record = rolled_back(place, tmp_path)
+    real = order_of(place, failed=GOLD.digest, target=FIRST.digest, reason="a real one")
+    roll_back(place.registry, Restarter(), LogPager(tmp_path / "pages.jsonl"), real)
+    with pytest.raises(StorageError, match="a real rollback came between"):
+        drills._restore(place.registry, record, "ann")
+    assert place.registry.store.champion() == FIRST.digest
+    assert place.registry.store.is_latched
+
+
+def test_a_latch_of_another_rollback_stays(place, tmp_path):
+    pager = LogPager(tmp_path / "pages.jsonl")
+    roll_back(place.registry, Restarter(), pager, order_of(place, target=FIRST.digest))
+    order = order_of(place, failed=FIRST.digest, is_drill=True)
+    record = roll_back(place.registry, Restarter(), pager, order).as_record()
+    drills._restore(place.registry, record, "ann")
+    assert place.registry.store.champion() == FIRST.digest
+    assert place.registry.store.is_latched
+    assert len(place.registry.history.latched()) == 1
+
+
+def drilled(place: Workplace, tmp_path):
+    watch = Watch(place.registry, Restarter(), LogPager(tmp_path / "pages.jsonl"), TriggerConfig())
+    options = {"by": "ann", "repeat": 1, "most_seconds": 2.0, "watch_seconds": 0.01, "on_sample": False}
+    return drill(place.registry, watch, **options)
+
+
+def test_without_a_service_nothing_is_drilled(place, tmp_path):
+    with pytest.raises(ServiceError, match="no service is running"):
+        drilled(place, tmp_path)
+    assert place.registry.store.champion() == SECOND.digest
+    assert len(place.registry.history.drills()) == 1
+
+
+def test_gold_has_nothing_to_go_back_from(place, tmp_path, monkeypatch):
+    assert place.promote(GOLD.digest, Stage.GOLD).promoted
+    monkeypatch.setattr(drills, "service_record", lambda root: {"address": "http://127.0.0.1:1"})
+    with pytest.raises(StorageError, match="what is live is gold"):
+        drilled(place, tmp_path)
