@@ -78,10 +78,10 @@ def ground(root: Path, *artifacts: Artifact) -> Ground:
     return made
 
 
-def service_of(store: Store, **performance: Any) -> Service:
+def service_of(store: Store, *, seed: int = 7, **performance: Any) -> Service:
     """Return a service that remembers no answer, so that each is worked out."""
     settings = PerformanceSettings(**{"prediction_cache_seconds": 0.0, **performance})
-    return Service(store, settings, lambda: NOON, seed=7)
+    return Service(store, settings, lambda: NOON, seed=seed)
 
 
 def question(client: str = "ann", bar: int = 0, day: int = 0, **changes: Any) -> Request:

@@ -25,7 +25,7 @@ MEMORIES = st.dictionaries(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(MEMORIES)
 def test_what_was_written_is_read(tmp_path_factory, memory):
     place = tmp_path_factory.mktemp("memory") / "clients.json"
@@ -36,7 +36,7 @@ def test_what_was_written_is_read(tmp_path_factory, memory):
     assert repr(sorted(found.items())) == repr(sorted(memory.items()))
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=20))
 def test_single_precision_comes_back_to_the_bit(tmp_path_factory, numbers):
     place = tmp_path_factory.mktemp("memory") / "clients.json"

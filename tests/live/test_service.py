@@ -457,7 +457,7 @@ def handed_over(service: Service, to: Service, place) -> None:
     to.take_over(read_memory(place))
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("model", MODELS)
 def test_a_service_that_takes_over_goes_on_to_the_bit(tmp_path_factory, model, data):
@@ -560,8 +560,7 @@ def test_each_client_draws_numbers_of_its_own_and_the_seed_moves_them_all(tmp_pa
     requests = [replace(same, client=name) for name in names]
 
     def drawn(seed: int) -> list[int]:
-        service = Service(store, service_of(store)._performance, service_of(store)._clock, seed=seed)
-        return [reply.action for reply in service.answer(requests)]
+        return [reply.action for reply in service_of(store, seed=seed).answer(requests)]
 
     assert len(set(drawn(7))) > 1
     assert drawn(7) == drawn(7) != drawn(8)
