@@ -372,7 +372,7 @@ NEARLY = st.fixed_dictionaries(
 ).map(lambda changes: as_json(question("ann")) | changes)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.one_of(
         st.fixed_dictionaries({"requests": st.lists(NEARLY, max_size=3)}).map(json.dumps),

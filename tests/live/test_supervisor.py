@@ -9,6 +9,7 @@ import stat
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from serving import LSTM, Ground, as_json, ground, question, random_model, service_of
@@ -285,6 +286,7 @@ def test_a_supervisor_that_is_killed_takes_its_worker_along_and_the_next_goes_on
             tell_supervisor(one.registry, "restart", PATIENCE_SECONDS)
     with start() as one, one.client() as client:
         assert not told.ask(client)["fresh"]
+        assert not Path(record["control"]).parent.exists()
 
 
 def test_it_ends_while_its_first_worker_hangs(apart):
@@ -352,7 +354,7 @@ class FakeWorker:
 def paused(tmp_path, monkeypatch):
     """A supervisor that does not run, whose pauses are noted, and its clock."""
     clock = [1_000.0]
-    monkeypatch.setattr(supervisor_module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(supervisor_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     one = Supervisor(ground(tmp_path).store.root, Address(path=tmp_path / "socket"))
     pauses: list[float] = []
     one._pause = pauses.append
@@ -403,7 +405,7 @@ def test_a_worker_that_can_not_be_started_is_an_error_and_no_end(paused, monkeyp
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
-@pytest.mark.parametrize("content", ["", "{", "\xff"])
+@pytest.mark.parametrize("content", ["", "{", "\xff", "[]", "1", "null", '{"address": "unix:/a"}'])
 def test_a_record_that_is_none_is_as_good_as_none(tmp_path, content):
     (tmp_path / "service").mkdir()
     (tmp_path / "service" / "service.json").write_text(content, encoding="latin-1")

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ SECONDS_TO_FINISH = 2
 SERVICE_FOLDER = "service"
 SERVICE_FILE = "service.json"
 PREPARE_SECONDS = 60.0
+_CONTROL, _CONTROL_PREFIX = "control", "stairways-"
 _LOOK_SECONDS = 0.05
 _WORD_SECONDS = 2.0
 """Within which whoever connects to the control socket says what it wants."""
@@ -107,18 +109,31 @@ class Supervisor:
             raise storage_error(error, self.folder) from error
         # two would give each other's clients a memory that is not theirs
         self._held = _held(self.folder)
+        self._clear()
         try:
             self._listener, self.address = address.listen()
         except StairwaysError:
             os.close(self._held)
             raise
-        self._control_path = Path(tempfile.mkdtemp(prefix="stairways-")) / "control"
+        self._control_path = Path(tempfile.mkdtemp(prefix=_CONTROL_PREFIX)) / _CONTROL
         self._control, _ = Address(path=self._control_path).listen()
         self._worker: _Worker | None = None
         self._generation = 0
         self._deaths = 0
         self._stopping = False
         self._replacing = False
+
+    def _clear(self) -> None:
+        """Remove what a supervisor that was killed left: since we hold its folder, it is gone."""
+        try:
+            control = Path(str(service_record(self._registry)["control"]))
+        except ServiceError:
+            return
+        (self.folder / SERVICE_FILE).unlink(missing_ok=True)
+        if control.name == _CONTROL and control.parent.name.startswith(_CONTROL_PREFIX):
+            with suppress(OSError):
+                control.unlink()
+                control.parent.rmdir()
 
     def run(self) -> None:
         """Serve until told to stop; SIGTERM and SIGINT stop, SIGHUP replaces the worker."""
@@ -309,7 +324,9 @@ def service_record(registry: Path) -> dict[str, Any]:
     place = registry / SERVICE_FOLDER / SERVICE_FILE
     try:
         record: dict[str, Any] = json.loads(place.read_bytes())
-    except (OSError, ValueError) as error:
+        if not {"address", "control"} <= set(record):
+            raise ValueError("it names no address")  # noqa: TRY301
+    except (OSError, TypeError, ValueError) as error:
         raise ServiceError(
             "no service is running", where=str(place), remedy="start it: `stairways serve`", status=503
         ) from error
