@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +34,10 @@ class Address:
 
     def __post_init__(self) -> None:
         if self.path is not None:
-            if len(str(self.path)) > LONGEST_SOCKET_PATH:
+            length = len(os.fsencode(self.path))
+            if length > LONGEST_SOCKET_PATH:
                 raise ConfigError(
-                    f"{len(str(self.path))} letters, a socket's path has {LONGEST_SOCKET_PATH} at most",
+                    f"{length} bytes, a socket's path has {LONGEST_SOCKET_PATH} at most",
                     where=str(self.path),
                     remedy="choose a shorter one with --socket, or --port",
                 )
@@ -78,12 +81,8 @@ class Address:
         return listener, Address(host=self.host, port=listener.getsockname()[1])
 
     def _listen_at_path(self, path: Path) -> socket.socket:
-        if path.exists() and _answers(path):
-            raise StorageError(
-                "somebody listens there already",
-                where=str(path),
-                remedy="stop it, or choose another --socket",
-            )
+        if os.path.lexists(path):
+            _require_left_behind(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             path.unlink(missing_ok=True)
@@ -96,13 +95,33 @@ class Address:
         return listener
 
 
-def _answers(path: Path) -> bool:
+def _require_left_behind(path: Path) -> None:
+    """Refuse a place that is taken by anything but the socket of a process that is gone."""
+    try:
+        is_socket = stat.S_ISSOCK(path.lstat().st_mode)
+        is_heard = is_socket and _is_heard(path)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    if not is_socket:
+        raise StorageError(
+            "something that is no socket stands there", where=str(path), remedy="choose another --socket"
+        )
+    if is_heard:
+        raise StorageError(
+            "somebody listens there already", where=str(path), remedy="stop it, or choose another --socket"
+        )
+
+
+def _is_heard(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
             probe.connect(str(path))
-        except OSError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return False
+        except (BlockingIOError, TimeoutError):
+            # so many wait for it that there is no room for one more
+            return True
     return True
 
 

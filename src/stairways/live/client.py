@@ -13,6 +13,7 @@ from stairways.errors import ServiceError
 from stairways.live.address import Address
 
 _PAUSE_SECONDS = 0.02
+_SHOWN_LETTERS = 100
 
 
 class ServiceClient:
@@ -87,7 +88,7 @@ class ServiceClient:
                 answer = self._client.request(
                     method, path, content=content, headers=headers, timeout=max(left, 0.01)
                 )
-                found: dict[str, Any] = answer.json()
+                found = answer.json()
             except (httpx2.TransportError, ValueError) as error:
                 if time.monotonic() + _PAUSE_SECONDS >= until:
                     raise ServiceError(
@@ -99,6 +100,13 @@ class ServiceClient:
                 self.retried += 1
                 time.sleep(_PAUSE_SECONDS)
                 continue
+            if not isinstance(found, dict):
+                raise ServiceError(
+                    f"is no service of ours: it says {str(found)[:_SHOWN_LETTERS]}",
+                    where=self._where,
+                    remedy="see what listens there",
+                    status=max(answer.status_code, 400),
+                )
             if answer.status_code >= 400:
                 raise ServiceError(
                     str(found.get("error", found)), where=self._where, status=answer.status_code

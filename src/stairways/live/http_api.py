@@ -18,10 +18,11 @@ import os
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException as AnyHTTPException
 
 from stairways.errors import ServiceError
 from stairways.live.service import Request, Service
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 MOST_BODY_BYTES = 4 * 1024**2
 MOST_REQUESTS = 1_024
+_MOST_LETTERS = 300
 _NAME = r"^[A-Za-z0-9_.:-]{1,64}$"
 
 
@@ -79,7 +81,12 @@ def make_app(service: Service, generation: int) -> FastAPI:
     async def _not_understood(_: Any, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        return JSONResponse({"error": f"{place}: {first['msg']}"}, 422)
+        status = 400 if first["type"] == "json_invalid" else 422
+        return JSONResponse({"error": _line(f"{place}: {first['msg']}")}, status)
+
+    @app.exception_handler(AnyHTTPException)
+    async def _of_http(_: Any, error: AnyHTTPException) -> JSONResponse:
+        return JSONResponse({"error": _line(str(error.detail))}, error.status_code, error.headers)
 
     @app.get("/healthz")
     async def _health() -> dict[str, Any]:
@@ -133,14 +140,20 @@ class _Bounded:
             message = await receive()
             read += len(message.get("body", b""))
             if read > MOST_BODY_BYTES:
-                raise ServiceError(_TOO_LARGE, where="body", status=413)
+                # the one kind of error that reading a body lets through
+                raise HTTPException(413, _TOO_LARGE)
             return message
 
         await self._app(scope, bounded, send)
 
 
-_TOO_LARGE = f"more than {MOST_BODY_BYTES} bytes"
+_TOO_LARGE = f"body: more than {MOST_BODY_BYTES} bytes"
 
 
 def _too_large() -> JSONResponse:
-    return JSONResponse({"error": f"body: {_TOO_LARGE}"}, 413)
+    return JSONResponse({"error": _TOO_LARGE}, 413)
+
+
+def _line(text: str) -> str:
+    """Return text of whoever asks as one line that can be sent: a lone surrogate can't."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())[:_MOST_LETTERS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -91,13 +92,25 @@ class CommandRestarter:
         if not words:
             raise ServiceError("no command for it is set", where="service", remedy="set service.stop_command")
         shown = " ".join(words)
-        try:
-            done = subprocess.run(words, capture_output=True, timeout=self._seconds, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise ServiceError(f"could not be run ({error})", where=shown) from error
-        if done.returncode != 0:
-            said = done.stderr.decode(errors="replace").strip()[-SHOWN_LETTERS:]
-            raise ServiceError(f"ended with {done.returncode}: {said}", where=shown)
+        # a file and no pipe: what the command leaves running would hold the pipe open, and us with it
+        with tempfile.TemporaryFile() as errors:
+            try:
+                status = subprocess.run(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    timeout=self._seconds,
+                    check=False,
+                ).returncode
+            except OSError as error:
+                raise ServiceError(f"could not be run ({error})", where=shown) from error
+            except subprocess.TimeoutExpired as error:
+                raise ServiceError(f"did not end within {self._seconds:g} s", where=shown) from error
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip()[-SHOWN_LETTERS:]
+        if status != 0:
+            raise ServiceError(f"ended with {status}: {said}", where=shown)
         return shown
 
 

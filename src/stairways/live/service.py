@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stairways.control.tilt import TILT_STATE, TRADE, advance, tilt_state
-from stairways.errors import ServiceError, StairwaysError
+from stairways.errors import ArtifactError, ServiceError, StairwaysError, StorageError
 from stairways.evaluation.replay import loop_numbers
-from stairways.live.predictor import Predictor, Question
+from stairways.live.predictor import Answer, Predictor, Question
+from stairways.market.regime_kernels import SCORE_BOUND
 from stairways.market.sessions import FULL_SESSION_MINUTES
 from stairways.registry.canonical import plain_json
 from stairways.trading.actions import action_meanings, hold_action, order_table
@@ -36,6 +37,7 @@ MOST_CLIENTS = 10_000
 """Clients that are remembered; who is forgotten begins with an empty memory, and is told so."""
 _WHERE = "service"
 _MOST_RELOADS = 5
+_LARGEST = float(np.finfo(np.float32).max)
 _EPOCH = dt.date(1970, 1, 1)
 
 
@@ -48,7 +50,7 @@ class Request:
         session: Exchange date.
         bar: From 0; of the last session that was asked about, or of a later one.
         observation: Features of the bar, ``n_inputs`` of them, normalised.
-        score: Regime score.
+        score: Regime score, within ±3.
         position: Units of each symbol, -1, 0 or 1.
         executed: Orders of the last answer that were executed, forced closes included; None takes those
             that the answer asked for.
@@ -64,7 +66,7 @@ class Request:
 
     def key(self) -> tuple[Any, ...]:
         """Return what tells it from another question about the same bar."""
-        return self.observation, self.score, self.position
+        return self.observation, self.score, self.position, self.executed
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,36 @@ class _Client:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class _Memory:
+    """What is kept of the clients of a model, who has not asked for longest first."""
+
+    model: str
+    clients: Mapping[str, _Client]
+
+    def as_record(self) -> JsonObject:
+        """Return it as JSON."""
+        clients = {name: client.as_record() for name, client in self.clients.items()}
+        return {"clients": clients, "model": self.model, "order": list(clients)}
+
+    @classmethod
+    def parse(cls, record: Mapping[str, Any]) -> _Memory:
+        """Return the memory behind :meth:`as_record`.
+
+        Raises:
+            ServiceError: If it is none.
+        """
+        try:
+            clients = {name: _Client.parse(record["clients"][name]) for name in record["order"]}
+            return cls(str(record["model"]), clients)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ServiceError(
+                f"the memory handed over is not understood ({error!r})",
+                where=_WHERE,
+                remedy="clients begin with an empty memory",
+            ) from error
+
+
 @dataclass(eq=False)
 class _Model:
     """A champion ready to answer."""
@@ -191,7 +223,7 @@ class Service:
         self._clock = clock
         self._seed = seed
         self._model: _Model | None = None
-        self._handed_over: Mapping[str, Any] = {}
+        self._handed_over: _Memory | None = None
 
     @property
     def model(self) -> str | None:
@@ -222,7 +254,7 @@ class Service:
             position=(0,) * model.n_symbols,
         )
         client = self._going_on(model, nothing)
-        model.predictor.answer([self._question(model, nothing, client)])
+        _answers(model, [self._question(model, nothing, client)])
         if model.controlled:
             advance(client.loop, model.numbers, model.points, 0.0, 1.0, 0.0)
 
@@ -255,7 +287,7 @@ class Service:
         for _ in range(_MOST_RELOADS):
             model = self._current()
             replies, moves = self._work_out(model, requests)
-            if self.store.champion() == model.digest:
+            if self._champion() == model.digest:
                 for move in moves:
                     move()
                 self.answered += len(replies)
@@ -266,20 +298,37 @@ class Service:
 
     def memory(self) -> JsonObject:
         """Return what is kept of every client, JSON: to be handed to the process that follows."""
-        model = self._model
-        if model is None:
-            return dict(self._handed_over)
-        clients = {name: client.as_record() for name, client in sorted(model.clients.items())}
-        return {"clients": clients, "model": model.digest}
+        if self._model is not None and (self._model.clients or self._handed_over is None):
+            return _Memory(self._model.digest, self._model.clients).as_record()
+        return {} if self._handed_over is None else self._handed_over.as_record()
 
     def take_over(self, memory: Mapping[str, Any]) -> None:
-        """Go on from another process's memory; of another model nothing of it is used."""
-        self._handed_over = memory
-        if self._model is not None:
-            _remember(self._model, memory)
+        """Go on from another process's memory; of another model nothing of it is used.
+
+        It is used once: by the model that is loaded, or else by the next that is.
+
+        Raises:
+            ServiceError: If it is not understood; clients begin with an empty memory then.
+        """
+        handed_over = _Memory.parse(memory) if memory else None
+        self._handed_over = handed_over
+        if self._model is not None and handed_over is not None and handed_over.model == self.model:
+            self._use_handed_over(self._model)
+
+    def _use_handed_over(self, model: _Model) -> None:
+        # once: a model that comes back later must not go on from where its clients stood long ago
+        if self._handed_over is not None:
+            _remember(model, self._handed_over)
+        self._handed_over = None
+
+    def _champion(self) -> str | None:
+        try:
+            return self.store.champion()
+        except StorageError as error:
+            raise ServiceError(error.what, where=error.where, remedy=error.remedy, status=503) from error
 
     def _current(self) -> _Model:
-        digest = self.store.champion()
+        digest = self._champion()
         if digest is None:
             raise ServiceError(
                 "there is no champion", where=_WHERE, status=503, remedy="promote one: `stairways promote`"
@@ -290,8 +339,10 @@ class Service:
 
     def _load(self, digest: str) -> _Model:
         try:
+            if self.store.is_quarantined(digest):
+                raise StorageError("it is quarantined for good", where=str(self.store.place(digest)))
             trusted = self.store.read(digest, self._clock())
-            packed = unpacked(trusted.loaded, self.store.place(digest))
+            model = self._made(digest, unpacked(trusted.loaded, self.store.place(digest)))
         except StairwaysError as error:
             raise ServiceError(
                 f"the champion {digest[:12]} can't be served: {error.line()}",
@@ -299,8 +350,7 @@ class Service:
                 status=503,
                 remedy="roll back: `stairways rollback now`",
             ) from error
-        model = self._made(digest, packed)
-        _remember(model, self._handed_over)
+        self._use_handed_over(model)
         self.loads += 1
         return model
 
@@ -352,7 +402,7 @@ class Service:
                 client = self._going_on(model, request)
                 asked.append((number, self._question(model, request, client), client))
         moves: list[Callable[[], None]] = []
-        answers = model.predictor.answer([question for _, question, _ in asked])
+        answers = _answers(model, [question for _, question, _ in asked])
         for (number, question, client), answer in zip(asked, answers, strict=True):
             request = requests[number]
             reply = self._reply(model, request, client, answer.action, answer.strength)
@@ -419,8 +469,10 @@ def _check(model: _Model, request: Request) -> None:
         (n_observed != n_inputs, f"{n_observed} numbers observed, not {n_inputs}"),
         (n_positions != model.n_symbols, f"{n_positions} positions, not {model.n_symbols}"),
         (not all(units in (-1, 0, 1) for units in request.position), "a position that is not -1, 0 or 1"),
-        (not np.isfinite(request.observation).all(), "an observation that is not finite"),
-        (not np.isfinite(request.score), "a score that is not finite"),
+        # as float32, which is what the policy sees: 1e300 is finite, and is not
+        (not all(abs(x) <= _LARGEST for x in request.observation), "an observation that is not finite"),
+        # beyond it the fast lane would push the wrong way
+        (not abs(request.score) <= SCORE_BOUND, f"a score that is not within ±{SCORE_BOUND:g}"),
         (not 0 <= request.bar < bars, f"the session has bars 0 to {bars - 1}"),
         (request.executed is not None and request.executed < 0, f"{request.executed} orders executed"),
     )
@@ -465,16 +517,22 @@ def _moving(model: _Model, name: str, client: _Client) -> Callable[[], None]:
     return move
 
 
-def _remember(model: _Model, memory: Mapping[str, Any]) -> None:
-    """Take clients from another process's memory of the same model."""
-    if memory.get("model") != model.digest:
+def _remember(model: _Model, memory: _Memory) -> None:
+    """Take clients from another process's memory of the same model, in its order."""
+    if memory.model != model.digest:
         return
-    for name, record in memory["clients"].items():
-        client = _Client.parse(record)
-        if client.recurrent.shape == (model.packed.program.state_size,) and client.loop.shape == (
-            TILT_STATE,
-        ):
-            model.clients[name] = client
+    shapes = (model.packed.program.state_size,), (TILT_STATE,)
+    for name, client in memory.clients.items():
+        if (client.recurrent.shape, client.loop.shape) == shapes:
+            _moving(model, name, client)()
+
+
+def _answers(model: _Model, questions: Sequence[Question]) -> list[Answer]:
+    try:
+        return model.predictor.answer(questions)
+    except ArtifactError as error:
+        # its weights are finite: every artifact's are
+        raise ServiceError(error.what, where=_WHERE, remedy="check the observations", status=422) from error
 
 
 def _key(seed: int, client: str) -> int:

@@ -6,6 +6,7 @@ none waits. A worker that dies is followed by another; a new one is ready before
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import selectors
@@ -16,11 +17,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stairways.errors import ServiceError
+from stairways.errors import ServiceError, StairwaysError, StorageError
 from stairways.live.address import Address
 from stairways.registry.canonical import canonical_json
 from stairways.registry.files import storage_error, write_bytes_atomic
@@ -31,7 +33,10 @@ SECONDS_TO_FINISH = 2
 SERVICE_FOLDER = "service"
 SERVICE_FILE = "service.json"
 PREPARE_SECONDS = 60.0
+_CONTROL, _CONTROL_PREFIX = "control", "stairways-"
 _LOOK_SECONDS = 0.05
+_WORD_SECONDS = 2.0
+"""Within which whoever connects to the control socket says what it wants."""
 _STOP_SECONDS = SECONDS_TO_FINISH + 2.0
 _PAUSES_SECONDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Before a worker that died is followed: none at first, more the oftener it happens."""
@@ -49,13 +54,13 @@ class _Worker:
     generation: int
     began: float
 
-    def wait_for(self, word: bytes, seconds: float) -> bool:
-        """Return whether the worker said a word in time."""
+    def wait_for(self, word: bytes, seconds: float, given_up: Callable[[], bool] = lambda: False) -> bool:
+        """Return whether the worker said a word in time, and before somebody gave up."""
         until, heard = time.monotonic() + seconds, b""
         with selectors.DefaultSelector() as selector:
             selector.register(self.hear, selectors.EVENT_READ)
-            while (left := until - time.monotonic()) > 0:
-                if not selector.select(left):
+            while time.monotonic() < until and not given_up():
+                if not selector.select(_LOOK_SECONDS):
                     continue
                 part = os.read(self.hear, len(word) - len(heard))
                 heard += part
@@ -85,6 +90,10 @@ class Supervisor:
         address: Where to listen.
         seed: Of the numbers that actions are drawn with.
         say: Told what happens, in lines.
+
+    Raises:
+        StorageError: If another serves that registry, somebody listens at the address, or a folder can't be
+            written.
     """
 
     def __init__(
@@ -98,14 +107,33 @@ class Supervisor:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise storage_error(error, self.folder) from error
-        self._listener, self.address = address.listen()
-        self._control_path = Path(tempfile.mkdtemp(prefix="stairways-")) / "control"
+        # two would give each other's clients a memory that is not theirs
+        self._held = _held(self.folder)
+        self._clear()
+        try:
+            self._listener, self.address = address.listen()
+        except StairwaysError:
+            os.close(self._held)
+            raise
+        self._control_path = Path(tempfile.mkdtemp(prefix=_CONTROL_PREFIX)) / _CONTROL
         self._control, _ = Address(path=self._control_path).listen()
         self._worker: _Worker | None = None
         self._generation = 0
         self._deaths = 0
         self._stopping = False
         self._replacing = False
+
+    def _clear(self) -> None:
+        """Remove what a supervisor that was killed left: since we hold its folder, it is gone."""
+        try:
+            control = Path(str(service_record(self._registry)["control"]))
+        except ServiceError:
+            return
+        (self.folder / SERVICE_FILE).unlink(missing_ok=True)
+        if control.name == _CONTROL and control.parent.name.startswith(_CONTROL_PREFIX):
+            with suppress(OSError):
+                control.unlink()
+                control.parent.rmdir()
 
     def run(self) -> None:
         """Serve until told to stop; SIGTERM and SIGINT stop, SIGHUP replaces the worker."""
@@ -146,11 +174,16 @@ class Supervisor:
         self._say(f"the worker ended with {worker.process.returncode}; another follows in {pause:g} s")
         worker.close()
         self._worker = None
-        time.sleep(pause)
+        self._pause(pause)
         self._follow()
 
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._stopping and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK_SECONDS))
+
     def _obey(self, connection: socket.socket) -> None:
-        connection.settimeout(PREPARE_SECONDS)
+        connection.settimeout(_WORD_SECONDS)
         try:
             word = connection.recv(64).strip()
             if word == b"restart":
@@ -169,15 +202,21 @@ class Supervisor:
         try:
             worker = self._prepared()
         except ServiceError as error:
-            self._say(error.line())
-            return {"error": error.line()}
+            return self._failed(error)
         old, self._worker = self._worker, worker
         if old is not None:
             old.close()
-        self._let_go(worker)
+        if not self._let_go(worker):
+            return self._failed(
+                ServiceError(f"worker {worker.generation} died when it took over", where="supervisor")
+            )
         seconds = time.monotonic() - began
         self._say(f"worker {worker.generation} (pid {worker.process.pid}) took over after {seconds:.2f} s")
         return {"generation": worker.generation, "pid": worker.process.pid, "seconds": seconds}
+
+    def _failed(self, error: ServiceError) -> dict[str, Any]:
+        self._say(error.line())
+        return {"error": error.line()}
 
     def _follow(self) -> None:
         """Start a worker where there is none."""
@@ -187,7 +226,7 @@ class Supervisor:
             except ServiceError as error:
                 self._deaths += 1
                 self._say(error.line())
-                time.sleep(_PAUSES_SECONDS[min(self._deaths, len(_PAUSES_SECONDS) - 1)])
+                self._pause(_PAUSES_SECONDS[min(self._deaths, len(_PAUSES_SECONDS) - 1)])
                 continue
             self._worker = worker
             self._let_go(worker)
@@ -215,20 +254,32 @@ class Supervisor:
         for name, value in arguments.items():
             command += [name, str(value)]
         began = time.monotonic()
-        process = subprocess.Popen(command, pass_fds=(self._listener.fileno(), its_hear, its_tell))
-        os.close(its_hear)
-        os.close(its_tell)
+        try:
+            process = subprocess.Popen(command, pass_fds=(self._listener.fileno(), its_hear, its_tell))
+        except OSError as error:
+            os.close(hear)
+            os.close(tell)
+            raise ServiceError(f"no worker can be started ({error})", where="supervisor") from error
+        finally:
+            os.close(its_hear)
+            os.close(its_tell)
         worker = _Worker(process, hear, tell, self._generation, began)
-        if worker.wait_for(PREPARED, PREPARE_SECONDS):
+        if worker.wait_for(PREPARED, PREPARE_SECONDS, lambda: self._stopping):
             return worker
         worker.close()
         raise ServiceError(f"worker {worker.generation} did not get ready", where="supervisor")
 
-    def _let_go(self, worker: _Worker) -> None:
-        os.write(worker.tell, GO)
-        if not worker.wait_for(SERVING, PREPARE_SECONDS):
+    def _let_go(self, worker: _Worker) -> bool:
+        """Give a worker the word; return whether it serves."""
+        try:
+            os.write(worker.tell, GO)
+            serves = worker.wait_for(SERVING, PREPARE_SECONDS)
+        except BrokenPipeError:
+            serves = False
+        if not serves:
             # it is found dead, or dies, and is followed
             worker.process.kill()
+        return serves
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
@@ -246,6 +297,22 @@ class Supervisor:
         if self.address.path is not None:
             self.address.path.unlink(missing_ok=True)
         self._control_path.parent.rmdir()
+        os.close(self._held)
+
+
+def _held(folder: Path) -> int:
+    """Return a descriptor of a folder that no other supervisor holds; it dies with its process."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise StorageError(
+            "another supervisor serves this registry",
+            where=str(folder),
+            remedy="stop it: `stairways serve --stop`",
+        ) from error
+    return descriptor
 
 
 def service_record(registry: Path) -> dict[str, Any]:
@@ -257,7 +324,9 @@ def service_record(registry: Path) -> dict[str, Any]:
     place = registry / SERVICE_FOLDER / SERVICE_FILE
     try:
         record: dict[str, Any] = json.loads(place.read_bytes())
-    except (OSError, ValueError) as error:
+        if not {"address", "control"} <= set(record):
+            raise ValueError("it names no address")  # noqa: TRY301
+    except (OSError, TypeError, ValueError) as error:
         raise ServiceError(
             "no service is running", where=str(place), remedy="start it: `stairways serve`", status=503
         ) from error

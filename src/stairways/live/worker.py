@@ -1,7 +1,8 @@
 """The worker: the process that answers. The supervisor starts it, hands it the socket and replaces it.
 
 It gets ready beside the one that still answers, says so, and waits for the word; only then does it take over
-the clients' memory and the socket.
+the clients' memory and the socket. It ends with its supervisor, whatever that died of: the pipe that it hears
+by is closed then.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import uvicorn
 
 from stairways.compiled_cache import use_own_cache
-from stairways.errors import ServiceError, StorageError
+from stairways.errors import ServiceError, StairwaysError
 from stairways.live.http_api import make_app
 from stairways.live.memory import MEMORY_FILE, read_memory, write_memory
 from stairways.live.service import Service
@@ -30,22 +31,40 @@ _SECONDS_BETWEEN_WRITES = 2.0
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it accepts."""
+    """A server that says when it accepts, keeps its memory, and ends with its supervisor."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, memory: Path, tell: int) -> None:
+    def __init__(
+        self, config: uvicorn.Config, service: Service, memory: Path, *, hear: int, tell: int
+    ) -> None:
         super().__init__(config)
         self._service = service
         self._memory = memory
+        self._hear = hear
         self._tell = tell
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().add_reader(self._hear, self._end)
         await super().startup(sockets)
-        os.write(self._tell, SERVING)
+        with suppress(BrokenPipeError):
+            os.write(self._tell, SERVING)
         self._keeping = asyncio.create_task(self._keep_memory())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._keeping.cancel()
         await super().shutdown(sockets)
+        # here, and not behind run(): that ends with the signal which asked for it
+        self._write_memory()
+
+    def _end(self) -> None:
+        """Nothing is said by this pipe any more: it can be read since its other end is closed."""
+        asyncio.get_running_loop().remove_reader(self._hear)
+        self.should_exit = True
+
+    def _write_memory(self) -> None:
+        try:
+            write_memory(self._memory, self._service.memory())
+        except StairwaysError as error:
+            _say(error.line())
 
     async def _keep_memory(self) -> None:
         """Write what is kept of clients now and then: a process that is killed loses little of it."""
@@ -54,8 +73,7 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(_SECONDS_BETWEEN_WRITES)
             if self._service.answered != written:
                 written = self._service.answered
-                with suppress(StorageError):
-                    write_memory(self._memory, self._service.memory())
+                self._write_memory()
 
 
 def main() -> int:
@@ -71,14 +89,15 @@ def main() -> int:
     with suppress(ServiceError):
         # a champion that can't be served is told to whoever asks
         service.warm()
-    os.write(given.tell, PREPARED)
+    with suppress(BrokenPipeError):
+        os.write(given.tell, PREPARED)
     if os.read(given.hear, len(GO)) != GO:
         return 0
     place = given.folder / MEMORY_FILE
     try:
         service.take_over(read_memory(place))
-    except StorageError as error:
-        sys.stderr.write(f"stairways: {error.line()}\n")
+    except StairwaysError as error:
+        _say(error.line())
     config = uvicorn.Config(
         make_app(service, given.generation),
         log_level="warning",
@@ -87,9 +106,12 @@ def main() -> int:
         timeout_graceful_shutdown=SECONDS_TO_FINISH,
     )
     listener = socket.socket(fileno=given.listener)
-    _Server(config, service, place, given.tell).run(sockets=[listener])
-    write_memory(place, service.memory())
+    _Server(config, service, place, hear=given.hear, tell=given.tell).run(sockets=[listener])
     return 0
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"stairways: {line}\n")
 
 
 def _utc_now() -> dt.datetime:
