@@ -38,6 +38,9 @@ OPTIONS = {
     ("page", "test"): {"severity", "resolve", "config", "json"},
     ("page", "flush"): {"config", "json"},
     ("page", "spool"): {"config", "json"},
+    ("keys", "new"): {"file", "openssf"},
+    ("sign",): {"artifact", "key", "openssf", "bundle"},
+    ("verify",): {"artifact", "registry", "openssf", "public", "bundle"},
     ("prove",): {"names", "all", "list", "quick", "bars", "seed", "out", "page"},
 }
 

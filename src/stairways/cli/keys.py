@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Keys that sign, and keys that are believed.", no_args_is_help=True)
 
 _Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the trust list.")]
+_OpenSSF = Annotated[
+    bool, typer.Option("--openssf", help="In the OpenSSF format, by an EC key; needs the extra openssf.")
+]
+_Bundle = Annotated[
+    Path | None, typer.Option("--bundle", help="With --openssf: the signature; by default ARTIFACT.sig.")
+]
 
 
 @app.callback()
@@ -24,13 +30,23 @@ def _group() -> None:
 
 
 @app.command("new")
-def new(file: Annotated[Path, typer.Argument(help="Where the private key shall stand.")]) -> int:
+def new(
+    file: Annotated[Path, typer.Argument(help="Where the private key shall stand.")],
+    openssf: Annotated[
+        bool, typer.Option("--openssf", help="An EC key of P-256, for the OpenSSF format alone.")
+    ] = False,
+) -> int:
     """Make a key: the private one in FILE, for you alone, and the public one in FILE.pub."""
-    from stairways.registry.keys import SigningKey
+    if openssf:
+        from stairways.registry.openssf import new_openssf_key
 
-    key = SigningKey.new()
-    public = key.write(file)
-    typer.echo(f"key {key.key_id}: {file} signs, {public} is for others to trust")
+        key_id, public = new_openssf_key(file)
+    else:
+        from stairways.registry.keys import SigningKey
+
+        key = SigningKey.new()
+        key_id, public = key.key_id, key.write(file)
+    typer.echo(f"key {key_id}: {file} signs, {public} is for others to trust")
     return 0
 
 
@@ -117,9 +133,15 @@ def _signer_of(opened: Registry, digest: str) -> str | None:
 
 
 def sign(
-    artifact: Annotated[Path, typer.Argument(help="Folder of the artifact.")], key: registries.Key = None
+    artifact: Annotated[Path, typer.Argument(help="Folder of the artifact.")],
+    key: registries.Key = None,
+    openssf: _OpenSSF = False,
+    bundle: _Bundle = None,
 ) -> int:
-    """Sign an artifact where it stands."""
+    """Sign an artifact where it stands, or in a file beside it with --openssf."""
+    if openssf:
+        return _sign_openssf(artifact, key, bundle)
+    _refuse_without_openssf(("--bundle", bundle))
     from stairways.cli.clock import utc_now
     from stairways.registry.keys import read_signing_key
     from stairways.registry.signatures import sign_artifact
@@ -132,8 +154,19 @@ def sign(
 def verify(
     artifact: Annotated[Path, typer.Argument(help="Folder of the artifact.")],
     registry: registries.Folder = DEFAULT_FOLDER,
+    openssf: _OpenSSF = False,
+    public: Annotated[
+        Path | None,
+        typer.Option(
+            "--public", help="With --openssf: the public key to believe, whatever the trust list says."
+        ),
+    ] = None,
+    bundle: _Bundle = None,
 ) -> int:
     """Check every byte of an artifact, and who signed it."""
+    if openssf:
+        return _verify_openssf(artifact, public, bundle)
+    _refuse_without_openssf(("--public", public), ("--bundle", bundle))
     from stairways.cli.clock import utc_now
     from stairways.registry.signatures import read_trusted
     from stairways.registry.store import Store
@@ -144,3 +177,39 @@ def verify(
         f"at {found.signature.signed_at.isoformat()}; every byte is as it was signed"
     )
     return 0
+
+
+def _sign_openssf(artifact: Path, key: Path | None, bundle: Path | None) -> int:
+    from stairways.errors import SigningKeyError
+    from stairways.registry.openssf import bundle_beside, sign_openssf
+
+    if key is None:
+        raise SigningKeyError(
+            "no private key was given", where="--openssf", remedy="name its file with --key"
+        )
+    place = bundle or bundle_beside(artifact)
+    digest = sign_openssf(artifact, key, place).digest
+    typer.echo(f"{digest}: signed in the OpenSSF format by {key}, in {place}")
+    return 0
+
+
+def _verify_openssf(artifact: Path, public: Path | None, bundle: Path | None) -> int:
+    from stairways.errors import SigningKeyError
+    from stairways.registry.openssf import bundle_beside, verify_openssf
+
+    if public is None:
+        raise SigningKeyError(
+            "no public key was given", where="--openssf", remedy="name its file with --public"
+        )
+    place = bundle or bundle_beside(artifact)
+    digest = verify_openssf(artifact, public, place).digest
+    typer.echo(f"{digest}: {place} is signed by the key in {public}; every byte is as it was signed")
+    return 0
+
+
+def _refuse_without_openssf(*given: tuple[str, Path | None]) -> None:
+    from stairways.errors import ConfigError
+
+    for name, value in given:
+        if value is not None:
+            raise ConfigError("is for the OpenSSF format alone", where=name, remedy="add --openssf")

@@ -21,6 +21,7 @@ from stairways.registry.canonical import canonical_json, parse_json_object
 from stairways.registry.files import storage_error, write_bytes_atomic, write_private_file
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 KEY_VARIABLE = "STAIRWAYS_SIGNING_KEY"
@@ -94,24 +95,44 @@ class SigningKey:
         Raises:
             StorageError: If either file stands already or can't be written.
         """
-        from cryptography.hazmat.primitives import serialization as to
-
-        private = self._private.private_bytes(to.Encoding.PEM, to.PrivateFormat.PKCS8, to.NoEncryption())
-        public = self._private.public_key().public_bytes(
-            to.Encoding.PEM, to.PublicFormat.SubjectPublicKeyInfo
-        )
-        beside = path.with_name(path.name + PUBLIC_SUFFIX)
-        for taken in (path, beside):
-            if taken.exists() or taken.is_symlink():
-                raise StorageError(
-                    "something stands there already", where=str(taken), remedy="choose another file"
-                )
-        write_private_file(path, private)
-        write_bytes_atomic(beside, public)
-        return beside
+        return write_key_pair(self._private, path)
 
 
 _NEW_KEY = "make one with `stairways keys new`"
+
+
+def write_key_pair(private: Ed25519PrivateKey | EllipticCurvePrivateKey, path: Path) -> Path:
+    """Write a private key as :meth:`SigningKey.write` does, whatever its kind.
+
+    Returns:
+        The file of the public part.
+
+    Raises:
+        StorageError: If either file stands already or can't be written.
+    """
+    from cryptography.hazmat.primitives import serialization as to
+
+    secret = private.private_bytes(to.Encoding.PEM, to.PrivateFormat.PKCS8, to.NoEncryption())
+    public = private.public_key().public_bytes(to.Encoding.PEM, to.PublicFormat.SubjectPublicKeyInfo)
+    beside = path.with_name(path.name + PUBLIC_SUFFIX)
+    for taken in (path, beside):
+        if taken.exists() or taken.is_symlink():
+            raise StorageError(
+                "something stands there already", where=str(taken), remedy="choose another file"
+            )
+    write_private_file(path, secret)
+    write_bytes_atomic(beside, public)
+    return beside
+
+
+def read_private_bytes(path: Path) -> bytes:
+    """Return what a private key's file holds, whatever its kind.
+
+    Raises:
+        SigningKeyError: If others than its owner may read or write it.
+        StorageError: If it can't be read.
+    """
+    return _read_guarded(path, _MOST_KEY_BYTES, private=True)
 
 
 def read_signing_key(path: Path | None, environment: Mapping[str, str] = os.environ) -> SigningKey:
@@ -125,7 +146,7 @@ def read_signing_key(path: Path | None, environment: Mapping[str, str] = os.envi
         if not text:
             raise SigningKeyError("no private key was given", remedy=f"name its file, or set {KEY_VARIABLE}")
         return SigningKey.parse(text.encode(), KEY_VARIABLE)
-    return SigningKey.parse(_read_guarded(path, _MOST_KEY_BYTES, private=True), str(path))
+    return SigningKey.parse(read_private_bytes(path), str(path))
 
 
 def read_public_key(path: Path) -> bytes:
