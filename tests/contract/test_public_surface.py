@@ -63,6 +63,7 @@ def test_the_command_is_installed():
 def test_the_commands():
     app = get_command(main.app)
     assert set(app.commands) == {
+        "audit",
         "backtest",
         "bars",
         "check",
@@ -73,10 +74,25 @@ def test_the_commands():
         "frontier",
         "gate",
         "gold",
+        "keys",
         "page",
+        "promote",
         "prove",
+        "registry",
+        "rollback",
+        "serve",
+        "sign",
         "tune",
+        "verify",
+        "waive",
+        "watch",
     }
+    assert set(app.commands["audit"].commands) == {"show", "sign", "verify"}
+    assert set(app.commands["keys"].commands) == {"list", "new", "retire", "revoke", "trust"}
+    assert set(app.commands["registry"].commands) == {
+        "add", "backup", "check", "create", "diff", "list", "live", "show",
+    }  # fmt: skip
+    assert set(app.commands["rollback"].commands) == {"drill", "finish", "list", "now", "resume"}
     assert set(app.commands["bars"].commands) == {"check"}
     assert set(app.commands["check"].commands) == {"leak"}
     assert set(app.commands["gate"].commands) == {"explain"}

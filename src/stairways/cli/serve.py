@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stairways.cli import options, registries
 from stairways.cli.registries import DEFAULT_FOLDER
+
+if TYPE_CHECKING:
+    from stairways.live.rollback import RollbackOutcome
 
 STOP_SECONDS = 30.0
 
@@ -24,7 +27,7 @@ def serve(
     from stairways.config import load_settings
     from stairways.live.address import Address
     from stairways.live.supervisor import Supervisor, tell_supervisor
-    from stairways.registry.store import Store
+    from stairways.registry.store import SERVE_LOCK, Store
 
     Store(registry).require()
     if stop:
@@ -33,7 +36,9 @@ def serve(
         return 0
     settings = load_settings(config, {})
     address = Address(path=socket.resolve()) if socket is not None else Address(port=port)
-    Supervisor(registry.resolve(), address, seed=settings.service.seed, say=_say).run()
+    # two would each believe to be the service, and a rollback would restart one of them
+    with Store(registry).lock(0.0, SERVE_LOCK):
+        Supervisor(registry.resolve(), address, seed=settings.service.seed, say=_say).run()
     return 0
 
 
@@ -44,24 +49,36 @@ def watch(
 ) -> int:
     """Watch what is live, and roll back when a trigger trips, until interrupted."""
     from stairways.config import load_settings
-    from stairways.live.watch import Watch
+    from stairways.errors import StairwaysError
+    from stairways.live.watch import Watch, page_of_end
     from stairways.registry.store import WATCH_LOCK
 
     settings = load_settings(config, {})
-    with registries.opened(registry, database) as opened:
+    with registries.opened_in_need(registry, database) as opened:
         restarter, pager = registries.restarter_and_pager(settings, registry)
         watching = Watch(opened, restarter, pager, settings.resolved_triggers())
         with opened.store.lock(0.0, WATCH_LOCK):
             _say(f"watching {registry}, every {settings.rollback.watch_seconds:g} s")
-            watching.run(
-                settings.rollback.watch_seconds,
-                lambda: False,
-                lambda outcome: _say(
-                    f"rolled back to {outcome.order.target[:12]}: {outcome.order.trigger}, "
-                    f"{outcome.order.reason}"
-                ),
-            )
+            try:
+                watching.run(settings.rollback.watch_seconds, lambda: False, _told)
+            except StairwaysError as error:
+                # nobody watches from here on: that is worth a page
+                pager.send(page_of_end(registry, error, opened.clock()))
+                raise
     return 0
+
+
+def _told(outcome: RollbackOutcome) -> None:
+    failed = [f"{step.name} failed ({step.detail})" for step in outcome.steps if not step.settled]
+    _say(
+        "; ".join(
+            [
+                f"rolled back from {outcome.order.failed[:12]} to {outcome.order.target[:12]}",
+                f"{outcome.order.trigger}: {outcome.order.reason}",
+                *failed,
+            ]
+        )
+    )
 
 
 def _say(line: str) -> None:

@@ -19,6 +19,8 @@ NEWEST_REVISION = "0002"
 KNOWN_REVISIONS = ("0001", NEWEST_REVISION)
 MIGRATIONS_FOLDER = Path(__file__).parent / "migrations"
 
+CONNECT_SECONDS = 5
+"""How long a connection to PostgreSQL may take to come about: a way back can't wait for minutes."""
 _VERSION_TABLE = "alembic_version"
 _BUSY_TIMEOUT_SECONDS = 30
 _WRITES = "stairways_writes"
@@ -58,7 +60,8 @@ def make_engine(url: str) -> Engine:
     """
     try:
         parsed = make_url(url)
-        engine = create_engine(parsed, json_serializer=_json_text)
+        waits = {"connect_timeout": CONNECT_SECONDS} if parsed.get_backend_name() == "postgresql" else {}
+        engine = create_engine(parsed, json_serializer=_json_text, connect_args=waits)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise StorageError(
             f"no database URL: {error}", remedy="give sqlite:///PATH or postgresql://USER@HOST/NAME"

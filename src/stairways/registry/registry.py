@@ -54,22 +54,38 @@ class Registry:
             StorageError: If it can't be made.
         """
         Store(root).create()
-        return cls.open(root, clock, url)
+        return cls._prepared(root, clock, url or sqlite_url(root / DATABASE_FILE))
 
     @classmethod
-    def open(cls, root: Path, clock: Clock, url: str | None = None) -> Self:
-        """Open a registry; its database is made or migrated if need be.
+    def open(cls, root: Path, clock: Clock, url: str | None = None, *, needs_database: bool = True) -> Self:
+        """Open a registry; its database is migrated if need be.
 
         Args:
             root: Its folder.
             clock: Tells the time.
             url: Of the database; by default ``gate.db`` in the folder.
+            needs_database: Without it a database that can't be used is only found out when it is asked: a
+                way back needs none.
 
         Raises:
             StorageError: If the folder is no registry, or the database can't be used.
         """
         Store(root).require()
-        engine = make_engine(url or sqlite_url(root / DATABASE_FILE))
+        place = root / DATABASE_FILE
+        if not needs_database:
+            return cls(root, make_engine(url or sqlite_url(place)), clock)
+        if url is None and not (place.is_file() and place.stat().st_size):
+            # an empty one in its place would have forgotten what was live, and every latch
+            raise StorageError(
+                "its database is not there",
+                where=str(place),
+                remedy="name it by --database or STAIRWAYS_DATABASE, or restore it from a backup",
+            )
+        return cls._prepared(root, clock, url or sqlite_url(place))
+
+    @classmethod
+    def _prepared(cls, root: Path, clock: Clock, url: str) -> Self:
+        engine = make_engine(url)
         try:
             prepare(engine)
         except BaseException:
@@ -125,14 +141,18 @@ class Registry:
                 raise StorageError("there is no champion yet", where=str(self.root))
             return champion
         models = self.history.models()
-        if name == Stage.GOLD:
+        if not name:
+            found = []
+        elif name == Stage.GOLD:
             found = [model.model_id for model in models if model.role == Stage.GOLD]
         else:
             found = [model.model_id for model in models if model.model_id.startswith(name)]
         if len(found) != 1:
             many = f"{len(found)} models" if found else "no model"
             raise StorageError(
-                f"{many} called {name}", where=str(self.root), remedy="see `stairways registry list`"
+                f"{many} called {name or 'nothing'}",
+                where=str(self.root),
+                remedy="see `stairways registry list`",
             )
         return found[0]
 
