@@ -227,6 +227,7 @@ def test_the_way_back_is_open_when_the_database_is_gone_and_is_recorded_when_it_
 def test_a_registry_has_one_service_and_one_watch(site):
     made, _, _ = site
     made.serve()
+    assert made.run("serve", "--ready").out.strip() == made.answers()
     said = made.run("serve", "--socket", made.folder / "other", status=2).complaint
     assert "another `stairways serve` serves it; stop that one first" in said
     made.watch()

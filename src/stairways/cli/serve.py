@@ -14,25 +14,34 @@ if TYPE_CHECKING:
     from stairways.live.rollback import RollbackOutcome
 
 STOP_SECONDS = 30.0
+READY_SECONDS = 5.0
 
 
 def serve(
     socket: Annotated[Path | None, typer.Option("--socket", help="Listen at this Unix socket.")] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="Or at this port; 0: any.")] = 0,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the service that runs.")] = False,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Ask the service that runs which model answers.")
+    ] = False,
     registry: registries.Folder = DEFAULT_FOLDER,
     config: options.Config = None,
 ) -> int:
     """Answer decisions with the champion, verified, until stopped."""
     from stairways.config import load_settings
     from stairways.live.address import Address
-    from stairways.live.supervisor import Supervisor, tell_supervisor
+    from stairways.live.client import ServiceClient
+    from stairways.live.supervisor import Supervisor, service_record, tell_supervisor
     from stairways.registry.store import SERVE_LOCK, Store
 
     Store(registry).require()
     if stop:
         tell_supervisor(registry, "stop", STOP_SECONDS)
         typer.echo("the service ends")
+        return 0
+    if ready:
+        with ServiceClient(Address.parse(str(service_record(registry)["address"])), READY_SECONDS) as client:
+            typer.echo(client.ready())
         return 0
     settings = load_settings(config, {})
     address = Address(path=socket.resolve()) if socket is not None else Address(port=port)
