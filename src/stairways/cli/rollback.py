@@ -127,7 +127,9 @@ def listing(
     """Show every rollback there was."""
     with registries.opened(registry, database) as opened:
         rows = [vars(record) for record in opened.history.rollbacks()]
-    columns = ("detected_at", "trigger", "failed_model", "target_model", "seconds_to_serving", "is_drill")
+    if not as_json:
+        rows = [row | {"trigger": "drill"} if row["is_drill"] else row for row in rows]
+    columns = ("detected_at", "trigger", "failed_model", "target_model", "seconds_to_serving")
     registries.show(rows, columns, as_json=as_json, below="reason")
     return 0
 

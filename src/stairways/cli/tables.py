@@ -15,14 +15,13 @@ _HEADINGS = {
     "detected_at": "detected",
     "ended_at": "to",
     "failed_model": "from",
-    "is_drill": "drill",
     "key_id": "key",
     "model_id": "model",
     "n_changed": "changed",
     "n_parameters": "parameters",
     "retired_at": "retired",
     "revoked_at": "revoked",
-    "seconds_to_serving": "serving after",
+    "seconds_to_serving": "serving s",
     "target_model": "to",
 }
 
