@@ -120,11 +120,11 @@ class Workplace:
         sign_artifact(place, self.key, self.clock())
         return self.registry.add(place, "ann").model_id
 
-    def drilled(self, at: dt.datetime | None = None, *, passed: bool = True) -> None:
+    def drilled(self, at: dt.datetime | None = None, *, passed: bool = True, on_sample: bool = False) -> None:
         """Record a drill."""
         at = at or self.clock()
         self.registry.history.record_drill(
-            DrillRecord(f"drill {at.isoformat()}", at, "ann", 1, 0.5, passed, on_sample=False)
+            DrillRecord(f"drill {at.isoformat()}", at, "ann", 1, 0.5, passed, on_sample)
         )
 
     def promote(self, digest: str, to: Stage = Stage.CHAMPION, **changes) -> PromotionOutcome:

@@ -7,8 +7,12 @@ for every state of the sources makes that impossible.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 VARIABLE = "NUMBA_CACHE_DIR"
@@ -27,8 +31,23 @@ def sources_digest(package: Path) -> str:
 
 def use_own_cache() -> None:
     """Name the cache folder in the environment, unless it names one; call it before numba loads."""
+    if VARIABLE in os.environ:
+        return
     package = Path(__file__).resolve().parent
-    home = package / "__pycache__"
-    if not os.access(package, os.W_OK):
-        home = Path.home() / ".cache" / "stairways"
-    os.environ.setdefault(VARIABLE, str(home / f"compiled-{sources_digest(package)}"))
+    places = [package / "__pycache__"]
+    with suppress(RuntimeError):
+        places.append(Path.home() / ".cache" / "stairways")
+    home = next(filter(_can_be_written, places), None)
+    if home is None:
+        # compiled anew by each process: a folder in a shared place could hold somebody else's code
+        home = Path(tempfile.mkdtemp(prefix="stairways-compiled-"))
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
+    os.environ[VARIABLE] = str(home / f"compiled-{sources_digest(package)}")
+
+
+def _can_be_written(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)

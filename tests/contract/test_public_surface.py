@@ -90,6 +90,12 @@ def test_the_commands():
         "waive",
         "watch",
     }
+    assert set(app.commands["audit"].commands) == {"show", "sign", "verify"}
+    assert set(app.commands["keys"].commands) == {"list", "new", "retire", "revoke", "trust"}
+    assert set(app.commands["registry"].commands) == {
+        "add", "backup", "check", "create", "diff", "list", "live", "show",
+    }  # fmt: skip
+    assert set(app.commands["rollback"].commands) == {"drill", "finish", "list", "now", "resume"}
     assert set(app.commands["bars"].commands) == {"check"}
     assert set(app.commands["check"].commands) == {"leak"}
     assert set(app.commands["gate"].commands) == {"explain"}

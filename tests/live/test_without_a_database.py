@@ -51,7 +51,7 @@ def test_a_lost_database_is_not_made_anew(place):
     place.registry.close()
     for path in place.registry.root.glob("gate.db*"):
         path.unlink()
-    with pytest.raises(StorageError, match="its database is gone"):
+    with pytest.raises(StorageError, match="its database is not there"):
         Registry.open(place.registry.root, ManualClock())
     assert not (place.registry.root / "gate.db").exists()
     assert place.registry.store.champion() == FIRST.digest
@@ -72,7 +72,7 @@ def test_the_way_back_goes_without_it_and_is_recorded_later(place):
         outcome = roll_back(registry, Restarter(), pager, order)
     assert statuses(outcome)["swap"] == statuses(outcome)["page"] == "done"
     assert statuses(outcome)["log"] == "failed"
-    assert "its database is gone" in outcome.step("log").detail
+    assert "its database is not there" in outcome.step("log").detail
     assert place.registry.store.champion() == GOLD.digest
     for path, content in kept.items():
         path.write_bytes(content)
@@ -120,5 +120,5 @@ def test_names_of_models_are_known_without_it(place):
         path.unlink()
     with Registry.open(place.registry.root, place.clock, needs_database=False) as registry:
         assert registry.resolve("champion") == FIRST.digest
-        with pytest.raises(StorageError, match="its database is gone"):
+        with pytest.raises(StorageError, match="its database is not there"):
             registry.resolve("gold")

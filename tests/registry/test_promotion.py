@@ -375,6 +375,26 @@ def test_a_clock_that_was_set_back_promotes_nothing(live):
     assert live.registry.store.champion() == GOLD.digest
 
 
+def test_a_drill_on_a_sample_counts_until_there_is_a_model_of_one_s_own_to_drill_with(tmp_path):
+    place = workplace(tmp_path)
+    first, second = place.add(candidate_of(GOLD)), place.add(candidate_of(GOLD, 1))
+    place.promote(GOLD.digest, Stage.GOLD)
+    place.drilled(on_sample=True, passed=False)
+    assert failed(place.promote(first)) == ["drill"]
+    place.drilled(on_sample=True)
+    assert place.promote(first).promoted
+    assert failed(place.promote(second)) == ["drill"]
+    place.drilled()
+    assert place.promote(second).promoted
+    place.registry.close()
+
+
+def test_a_gold_that_is_quarantined_is_none_to_go_back_to(live):
+    digest = live.add(candidate_of(GOLD))
+    live.registry.store.quarantine(GOLD.digest, "a test")
+    assert failed(live.promote(digest)) == ["gold"]
+
+
 def test_two_names_for_one_model(live):
     digest = live.add(candidate_of(GOLD))
     registry = live.registry
@@ -382,7 +402,7 @@ def test_two_names_for_one_model(live):
     assert registry.resolve(digest[:10]) == registry.resolve(digest) == digest
     with pytest.raises(StorageError, match="no model called zz"):
         registry.resolve("zz")
-    with pytest.raises(StorageError, match="2 models called"):
+    with pytest.raises(StorageError, match="no model called nothing"):
         registry.resolve("")
 
 

@@ -9,6 +9,7 @@ import typer
 
 from stairways.cli import options, registries
 from stairways.cli.registries import DEFAULT_FOLDER
+from stairways.cli.tables import text_of
 
 if TYPE_CHECKING:
     from stairways.registry.registry import Registry
@@ -73,12 +74,12 @@ def trust(
 
 @app.command("list")
 def listing(registry: registries.Folder = DEFAULT_FOLDER, as_json: options.AsJson = False) -> int:
-    """Show whose keys count."""
+    """Show whose keys count, and since when."""
     from stairways.registry.store import Store
 
     rows = [vars(key) for key in Store(registry).trust().keys]
-    columns = ("key_id", "name", "added_at", "retired_at", "revoked_at", "reason")
-    registries.show(rows, columns, as_json=as_json)
+    columns = ("key_id", "added_at", "retired_at", "revoked_at")
+    registries.show(rows, columns, as_json=as_json, wide="name", below="reason")
     return 0
 
 
@@ -147,7 +148,7 @@ def sign(
     from stairways.registry.signatures import sign_artifact
 
     signature = sign_artifact(artifact, read_signing_key(key), utc_now())
-    typer.echo(f"{artifact}: signed by key {signature.key_id} at {signature.signed_at.isoformat()}")
+    typer.echo(f"{artifact}: signed by key {signature.key_id} at {text_of(signature.signed_at)}")
     return 0
 
 
@@ -174,7 +175,7 @@ def verify(
     found = read_trusted(artifact, Store(registry).trust(), utc_now())
     typer.echo(
         f"{found.loaded.digest}: signed by {found.signer.name} (key {found.signer.key_id}) "
-        f"at {found.signature.signed_at.isoformat()}; every byte is as it was signed"
+        f"at {text_of(found.signature.signed_at)}; every byte is as it was signed"
     )
     return 0
 

@@ -35,6 +35,16 @@ PASSED, REFUSED, BAD_INPUT, FAILED, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 3, 130, 
 GOING_ON = ("frontier", "prove")
 """Commands that take up what stands in their folder; so does a walk-forward."""
 
+AFTER_INTERRUPT = {
+    "serve": "nobody answers now, give the same command again to go on",
+    "watch": "nobody watches now, give the same command again to go on",
+    "promote": "it is finished or taken back by `stairways rollback finish`",
+    "rollback": "what was begun is finished by `stairways rollback finish`; see `stairways registry live`",
+}
+
+MAKE, JUDGE = "Make a model", "Judge it"
+RUN = "Sign it, keep it, serve it, and go back"
+
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 app = typer.Typer(
@@ -44,29 +54,29 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(bars.app, name="bars")
-app.add_typer(gold.app, name="gold")
-app.add_typer(check.app, name="check")
-app.add_typer(gate.app, name="gate")
-app.add_typer(page.app, name="page")
-app.command("dry-run")(dry_run.dry_run)
-app.command("tune")(tune.tune)
-app.command("evaluate")(evaluate.evaluate)
-app.command("export")(export.export)
-app.command("backtest")(backtest.backtest)
-app.command("cross-asset")(cross_asset.cross_asset)
-app.command("frontier")(frontier.frontier)
-app.command("prove")(prove.prove)
-app.add_typer(keys.app, name="keys")
-app.command("sign")(keys.sign)
-app.command("verify")(keys.verify)
-app.add_typer(registry.app, name="registry")
-app.command("promote")(promote.promote)
-app.command("waive")(promote.waive)
-app.add_typer(promote.audit_app, name="audit")
-app.command("serve")(serve.serve)
-app.command("watch")(serve.watch)
-app.add_typer(rollback.app, name="rollback")
+app.add_typer(bars.app, name="bars", rich_help_panel=MAKE)
+app.add_typer(gold.app, name="gold", rich_help_panel=MAKE)
+app.command("dry-run", rich_help_panel=MAKE)(dry_run.dry_run)
+app.command("tune", rich_help_panel=MAKE)(tune.tune)
+app.add_typer(check.app, name="check", rich_help_panel=JUDGE)
+app.add_typer(gate.app, name="gate", rich_help_panel=JUDGE)
+app.command("evaluate", rich_help_panel=JUDGE)(evaluate.evaluate)
+app.command("backtest", rich_help_panel=JUDGE)(backtest.backtest)
+app.command("cross-asset", rich_help_panel=JUDGE)(cross_asset.cross_asset)
+app.command("frontier", rich_help_panel=JUDGE)(frontier.frontier)
+app.command("prove", rich_help_panel=JUDGE)(prove.prove)
+app.command("export", rich_help_panel=RUN)(export.export)
+app.add_typer(keys.app, name="keys", rich_help_panel=RUN)
+app.command("sign", rich_help_panel=RUN)(keys.sign)
+app.command("verify", rich_help_panel=RUN)(keys.verify)
+app.add_typer(registry.app, name="registry", rich_help_panel=RUN)
+app.command("promote", rich_help_panel=RUN)(promote.promote)
+app.command("waive", rich_help_panel=RUN)(promote.waive)
+app.add_typer(promote.audit_app, name="audit", rich_help_panel=RUN)
+app.command("serve", rich_help_panel=RUN)(serve.serve)
+app.command("watch", rich_help_panel=RUN)(serve.watch)
+app.add_typer(rollback.app, name="rollback", rich_help_panel=RUN)
+app.add_typer(page.app, name="page", rich_help_panel=RUN)
 
 
 @app.callback(invoke_without_command=True)
@@ -126,7 +136,7 @@ def _after_interrupt(arguments: list[str]) -> str:
         return "what was finished stands, add --resume to go on"
     if command in GOING_ON or (command == "backtest" and "--walk-forward" in arguments):
         return "what was finished stands, give the same command again to go on"
-    return "nothing is kept, give the same command again to start anew"
+    return AFTER_INTERRUPT.get(command, "nothing is kept, give the same command again to start anew")
 
 
 def _complain(line: str) -> None:

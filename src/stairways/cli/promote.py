@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stairways.cli import options, registries
 from stairways.cli.registries import DEFAULT_FOLDER
+
+if TYPE_CHECKING:
+    from stairways.registry.promotion import Check
 
 audit_app = typer.Typer(help="What happened to models, and whether that was changed.", no_args_is_help=True)
 
@@ -48,12 +51,18 @@ def promote(
             gate=settings.resolved_gate(),
             drill_every=dt.timedelta(days=settings.rollback.drill_every_days),
         )
-    rows = [vars(check) for check in outcome.checks]
-    registries.show(rows, ("name", "passed", "reason", "waived_by"), as_json=as_json)
+    rows = [vars(check) | {"reason": _reason(check, as_json=as_json)} for check in outcome.checks]
+    registries.show(rows, ("name", "passed"), as_json=as_json, wide="reason")
     if not as_json:
         failures = ", ".join(check.name for check in outcome.failures())
         typer.echo(f"{digest[:12]} is {to}" if outcome.promoted else f"not promoted: {failures}")
     return 0 if outcome.promoted else 1
+
+
+def _reason(check: Check, *, as_json: bool) -> str:
+    return (
+        check.reason if as_json or check.waived_by is None else f"{check.reason}; waived by {check.waived_by}"
+    )
 
 
 def waive(
@@ -71,7 +80,7 @@ def waive(
     from stairways.evaluation.gates import required_names
     from stairways.registry.keys import read_signing_key
     from stairways.registry.registry import new_operation_id
-    from stairways.registry.waivers import make_waiver
+    from stairways.registry.waivers import make_waiver, verify_waiver
 
     names = required_names(load_settings(None, {}).resolved_gate())
     if verdict not in names:
@@ -79,16 +88,23 @@ def waive(
             f"no required verdict: {verdict}", where="waive", remedy=f"one of {', '.join(names)}"
         )
     with registries.opened(registry, database) as opened:
-        now = opened.clock()
+        now, digest = opened.clock(), opened.resolve(model)
+        for standing in opened.history.waivers(digest):
+            if standing.verdict == verdict:
+                raise ConfigError(
+                    f"{verdict} is waived already, by {standing.name}", where=f"model {digest[:12]}"
+                )
         waiver = make_waiver(
             waiver_id=f"waiver-{new_operation_id(now)}",
-            model_id=opened.resolve(model),
+            model_id=digest,
             verdict=verdict,
             name=name,
             reason=reason,
             at=now,
             key=read_signing_key(key),
         )
+        # a word that does not count would stand in the way of one that does
+        verify_waiver(waiver, opened.store.trust(), now)
         opened.history.waive(waiver)
     typer.echo(f"{verdict} of {waiver.model_id[:12]} is waived by {name}")
     return 0
@@ -105,7 +121,7 @@ def show(
     """Show the last rows of the audit log."""
     with registries.opened(registry, database) as opened:
         rows = [vars(entry) for entry in opened.history.audit_entries(subject=subject, last=last)]
-    registries.show(rows, ("seq", "at", "actor", "action", "subject", "details"), as_json=as_json)
+    registries.show(rows, ("seq", "at", "actor", "action", "subject"), as_json=as_json, below="details")
     return 0
 
 
@@ -121,7 +137,7 @@ def verify(
         faults = opened.verify_audit(tuple(head or ()))
         seq = opened.history.audit_head().seq
     if as_json or faults:
-        registries.show([vars(fault) for fault in faults], ("seq", "what"), as_json=as_json)
+        registries.show([vars(fault) for fault in faults], ("seq",), as_json=as_json, wide="what")
     elif not faults:
         typer.echo(f"{seq} rows, each as it was written")
     return 1 if faults else 0

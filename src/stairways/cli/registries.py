@@ -6,11 +6,14 @@ import datetime as dt
 import getpass
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from stairways.cli import tables
 
 if TYPE_CHECKING:
     from stairways.config import Settings
@@ -23,9 +26,12 @@ Folder = Annotated[
     Path,
     typer.Option("--registry", envvar=REGISTRY_VARIABLE, help="Folder of the registry."),
 ]
+DATABASE_VARIABLE = "STAIRWAYS_DATABASE"
 Database = Annotated[
     str | None,
-    typer.Option("--database", help="URL of its database; by default gate.db in the folder."),
+    typer.Option(
+        "--database", envvar=DATABASE_VARIABLE, help="URL of its database; by default gate.db in the folder."
+    ),
 ]
 By = Annotated[str | None, typer.Option("--by", help="Who does it; by default your login.")]
 Key = Annotated[
@@ -46,6 +52,24 @@ def opened(folder: Path, database: str | None, *, needs_database: bool = True) -
     from stairways.registry.registry import Registry
 
     return Registry.open(folder, utc_now, database, needs_database=needs_database)
+
+
+def opened_in_need(folder: Path, database: str | None) -> Registry:
+    """Open a registry for a way back: one whose database fails is opened without it, and that is said.
+
+    Raises:
+        StorageError: If the folder is none, or the database's URL is no URL.
+    """
+    from stairways.cli.clock import utc_now
+    from stairways.errors import StorageError
+    from stairways.registry.registry import Registry
+
+    try:
+        return opened(folder, database)
+    except StorageError as error:
+        found = Registry.open(folder, utc_now, database, needs_database=False)
+        typer.echo(f"stairways: going back without the database: {error.line()}", err=True)
+        return found
 
 
 def who(by: str | None) -> str:
@@ -73,20 +97,20 @@ def restarter_and_pager(settings: Settings, folder: Path) -> tuple[Restarter, Pa
     return restarter_of(settings.service, folder), pager_of(settings.paging, os.environ)
 
 
-def show(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
-    """Print rows as a table, or as JSON with all they hold."""
+def show(
+    rows: Sequence[dict[str, Any]],
+    columns: Sequence[str],
+    *,
+    as_json: bool,
+    wide: str | None = None,
+    below: str | None = None,
+) -> None:
+    """Print rows as a table (see :func:`stairways.cli.tables.table`), or as JSON with all they hold."""
     if as_json:
         typer.echo(json.dumps(list(rows), indent=2, default=_plain))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(_text(row.get(column)) for column in columns))
-    Console().print(table if rows else "none")
+    for line in tables.table(rows, columns, _width(), wide=wide, below=below) if rows else ["none"]:
+        typer.echo(line)
 
 
 def show_record(record: dict[str, Any], *, as_json: bool) -> None:
@@ -94,23 +118,12 @@ def show_record(record: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(record, indent=2, default=_plain))
         return
-    width = max(map(len, record), default=0)
-    for name, value in record.items():
-        typer.echo(f"{name.replace('_', ' '):<{width}}  {_text(value)}")
+    for line in tables.record(record, _width()):
+        typer.echo(line)
 
 
-def _text(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, dt.datetime):
-        return f"{value.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}Z"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    text = str(value)
-    # a digest's first digits name it
-    return text[:12] if len(text) == 64 and set(text) <= set("0123456789abcdef") else text
+def _width() -> int:
+    return shutil.get_terminal_size().columns
 
 
 def _plain(value: object) -> object:

@@ -9,6 +9,7 @@ import typer
 
 from stairways.cli import options, registries
 from stairways.cli.registries import DEFAULT_FOLDER
+from stairways.cli.tables import text_of
 
 if TYPE_CHECKING:
     from stairways.registry.registry import Registry
@@ -42,7 +43,7 @@ def add(
     """Take a signed artifact in."""
     with registries.opened(registry, database) as opened:
         model = opened.add(artifact, registries.who(by))
-    typer.echo(f"{model.model_id}: {model.role}")
+    typer.echo(f"{model.model_id}: added, a {model.role}")
     return 0
 
 
@@ -76,7 +77,7 @@ def live(
     as_json: options.AsJson = False,
 ) -> int:
     """Show what was live at an instant and who put it there; without one, all that ever was."""
-    columns = ("model_id", "began_at", "ended_at", "put_by", "cause", "operation_id")
+    columns = ("model_id", "began_at", "ended_at", "cause", "put_by")
     with registries.opened(registry, database) as opened:
         if at is None:
             rows = [vars(tenure) for tenure in opened.history.tenures()]
@@ -122,10 +123,7 @@ def diff(
             authorized_by=promotions[-1].authorized_by if promotions else "-",
             validation_passed=bool(promotions) and not promotions[-1].waivers,
         )
-    columns = (
-        "layer", "n_parameters", "n_changed", "l2_norm", "relative", "largest", "authorized_by",
-        "validation_passed",
-    )  # fmt: skip
+    columns = ("layer", "n_parameters", "n_changed", "l2_norm", "relative", "largest")
     registries.show([vars(change) for change in changes], columns, as_json=as_json)
     return 0
 
@@ -141,7 +139,11 @@ def backup(
 
     with registries.opened(registry, database) as opened:
         back_up(opened, place)
-    typer.echo(f"{place}: a whole registry; check it with `stairways registry check --registry {place}`")
+        inside = opened.engine.dialect.name == "sqlite"
+    if inside:
+        typer.echo(f"{place}: a whole registry; check it with `stairways registry check --registry {place}`")
+    else:
+        typer.echo(f"{place}: all but the database, which PostgreSQL's own tools copy (pg_dump)")
     return 0
 
 
@@ -156,7 +158,7 @@ def check(
 
     with registries.opened(registry, database) as opened:
         findings = look_after(opened)
-    registries.show([vars(one) for one in findings], ("name", "whole", "detail"), as_json=as_json)
+    registries.show([vars(one) for one in findings], ("name", "whole"), as_json=as_json, wide="detail")
     return 0 if all(one.whole for one in findings) else 1
 
 
@@ -168,25 +170,23 @@ def _lineage(opened: Registry, digest: str) -> dict[str, Any]:
         "model": digest,
         "stage": None if model is None else model.role,
         "live": model is not None and model.is_production,
-        "signed_by": f"{trusted.signer.name} at {trusted.signature.signed_at.isoformat()}",
+        "signed_by": f"{trusted.signer.name} at {text_of(trusted.signature.signed_at)}",
         "data_digest": artifact.data_digest,
         "data_source": artifact.data_source,
         "parent": artifact.parent_digest,
-        "symbols": ",".join(artifact.symbols),
+        "symbols": list(artifact.symbols),
         "interval_minutes": artifact.interval_minutes,
         "run": record.get("run_id"),
         "cycle": record.get("cycle"),
         "accepted": record.get("accepted"),
-        "verdicts": "; ".join(
+        "verdicts": [
             f"{one['name']} {'passed' if one['passed'] else 'FAILED'}" for one in record.get("verdicts", ())
-        ),
-        "waivers": "; ".join(
-            f"{one.verdict} by {one.name}: {one.reason}" for one in opened.history.waivers(digest)
-        ),
-        "promotions": "; ".join(
-            f"{one.stage_from} to {one.stage_to} by {one.authorized_by} at {one.at.isoformat()}: {one.reason}"
+        ],
+        "waivers": [f"{one.verdict} by {one.name}: {one.reason}" for one in opened.history.waivers(digest)],
+        "promotions": [
+            f"{one.stage_from} to {one.stage_to} by {one.authorized_by} at {text_of(one.at)}: {one.reason}"
             for one in opened.history.promotions(digest)
-        ),
+        ],
     }
 
 

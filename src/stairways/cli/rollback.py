@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from stairways.config import Settings
     from stairways.live.drill import DrillOutcome, WayBack
     from stairways.live.rollback import RollbackOutcome
+    from stairways.registry.history import DrillRecord
+    from stairways.registry.registry import Registry
 
 app = typer.Typer(help="The way back, and its rehearsal.", no_args_is_help=True)
 
@@ -44,17 +46,33 @@ def now(
 
     since = time.monotonic()
     settings = load_settings(config, {})
-    with registries.opened(registry, database, needs_database=False) as opened:
+    with registries.opened_in_need(registry, database) as opened:
         restarter, pager = registries.restarter_and_pager(settings, registry)
         failed = opened.store.champion()
         if failed is None:
             raise StorageError("nothing is live", where=str(registry))
         target = (
-            opened.resolve(to) if to else choose_target(opened, failed, settings.resolved_triggers()).digest
+            _named(opened, to, failed)
+            if to
+            else choose_target(opened, failed, settings.resolved_triggers()).digest
         )
         order = RollbackOrder("person", reason, registries.who(by), failed, target, opened.clock())
         outcome = roll_back(opened, restarter, pager, order, since=since)
     return _told(outcome, as_json=as_json)
+
+
+def _named(opened: Registry, name: str, failed: str) -> str:
+    """Return the target that a person names, once it is known to be one: a bad one would end the service."""
+    from stairways.errors import ConfigError
+
+    target = opened.resolve(name)
+    where, remedy = f"--to {name}", "name another: `stairways registry list`"
+    if target == failed:
+        raise ConfigError("it is what is live", where=where, remedy=remedy)
+    if opened.store.is_quarantined(target):
+        raise ConfigError("it is quarantined for good", where=where, remedy=remedy)
+    opened.read(target)
+    return target
 
 
 @app.command("finish")
@@ -109,11 +127,10 @@ def listing(
     """Show every rollback there was."""
     with registries.opened(registry, database) as opened:
         rows = [vars(record) for record in opened.history.rollbacks()]
-    columns = (
-        "detected_at", "trigger", "failed_model", "target_model", "seconds_to_serving", "is_drill",
-        "resumed_by", "reason",
-    )  # fmt: skip
-    registries.show(rows, columns, as_json=as_json)
+    if not as_json:
+        rows = [row | {"trigger": "drill"} if row["is_drill"] else row for row in rows]
+    columns = ("detected_at", "trigger", "failed_model", "target_model", "seconds_to_serving")
+    registries.show(rows, columns, as_json=as_json, below="reason")
     return 0
 
 
@@ -160,17 +177,31 @@ def drill(
     if sample:
         with sample_service(shipped_gold()) as folder:
             outcome = gone(folder, on_sample=True)
+        kept = _kept(outcome.record, registry, database)
     else:
-        outcome = gone(registry, on_sample=False)
+        outcome, kept = gone(registry, on_sample=False), True
     if as_json:
-        typer.echo(json.dumps(outcome.as_record(), indent=2))
-    else:
-        seconds = outcome.record.median_seconds_to_serving
-        serving = (
-            "no answer of the target" if seconds is None else f"{seconds:.3f} s to serving in the median"
-        )
-        typer.echo(f"{'passed' if outcome.record.passed else 'FAILED'}: {serving} of {outcome.record.n}")
+        typer.echo(json.dumps(outcome.as_record() | {"recorded": kept}, indent=2))
+        return 0 if outcome.record.passed else 1
+    seconds = outcome.record.median_seconds_to_serving
+    serving = "the target did not serve" if seconds is None else f"{seconds:.3f} s to serving in the median"
+    typer.echo(f"{'passed' if outcome.record.passed else 'FAILED'}: {serving} of {outcome.record.n}")
+    typer.echo(f"recorded in {registry}" if kept else f"not recorded: {registry} is no registry")
     return 0 if outcome.record.passed else 1
+
+
+def _kept(record: DrillRecord, registry: Path, database: str | None) -> bool:
+    """Record a drill on a sample in the registry at hand, if there is one: a first promotion needs it."""
+    from stairways.errors import StorageError
+    from stairways.registry.store import Store
+
+    try:
+        Store(registry).require()
+    except StorageError:
+        return False
+    with registries.opened(registry, database) as opened:
+        opened.history.record_drill(record)
+    return True
 
 
 def _paging_to(settings: Settings, file: Path) -> Settings:
@@ -180,19 +211,17 @@ def _paging_to(settings: Settings, file: Path) -> Settings:
 
 
 def _line_of(way: WayBack) -> str:
-    parts = [
-        f"detected after {way.seconds_to_detect:.3f} s",
-        "not swapped" if way.seconds_to_swap is None else f"swapped {way.seconds_to_swap:.3f} s",
-        "not serving" if way.seconds_to_serving is None else f"serving {way.seconds_to_serving:.3f} s later",
-        f"{way.n_answers:,} answers, {way.n_wrong} wrong of {way.n_after_swap:,} after the swap",
-        f"{way.n_dropped} dropped, {way.n_retried} asked again",
-    ]
-    return "; ".join(parts) + (f"; failed: {', '.join(way.failed_steps)}" if way.failed_steps else "")
+    serving = "never" if way.seconds_to_serving is None else f"{way.seconds_to_serving:.3f} s"
+    answers = (
+        f"{way.n_answers:,} answers, {way.n_wrong} wrong, {way.n_dropped} lost, {way.n_retried} asked again"
+    )
+    failed = f"; failed: {', '.join(way.failed_steps)}" if way.failed_steps else ""
+    return f"seen {way.seconds_to_detect:.3f} s, serving {serving}; {answers}{failed}"
 
 
 def _told(outcome: RollbackOutcome, *, as_json: bool) -> int:
     rows = [vars(step) for step in outcome.steps]
-    registries.show(rows, ("name", "status", "seconds", "detail"), as_json=as_json)
+    registries.show(rows, ("name", "status", "seconds"), as_json=as_json, wide="detail")
     if not as_json:
         seconds = outcome.seconds_to_serving
         serving = "" if seconds is None else f", serving after {seconds:.2f} s"

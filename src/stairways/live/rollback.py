@@ -53,6 +53,7 @@ class RollbackOrder:
         target: Digest of what shall be.
         detected_at: When the trigger was seen.
         is_drill: Whether it is a rehearsal: nothing is quarantined then.
+        incident: Name of the reported incident that it deals with.
     """
 
     trigger: str
@@ -62,6 +63,7 @@ class RollbackOrder:
     target: str
     detected_at: dt.datetime
     is_drill: bool = False
+    incident: str | None = None
 
     def as_record(self) -> JsonObject:
         """Return the order as JSON."""

@@ -6,15 +6,17 @@ handed. After a rollback it goes on watching what is live then.
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stairways.errors import StairwaysError
 from stairways.live.incidents import Incident, Incidents
 from stairways.live.live_evidence import IntegrityFinding, LiveEvidence
-from stairways.live.rollback import RollbackOrder, RollbackOutcome, roll_back
+from stairways.live.rollback import RollbackOrder, RollbackOutcome, go_on, roll_back
 from stairways.live.targets import choose_target
 from stairways.live.triggers import judge
 from stairways.live.trips import Trip, first_tripped
@@ -86,12 +88,24 @@ class Watch:
         if tripped is None:
             return None
         since = time.monotonic()
-        outcome = self._go_back(champion, tripped, incident, since)
+        outcome = self._go_back(champion, tripped, name, incident, since)
         if name is not None:
             # remembered first: an incident that can't be put aside must not roll back twice
             self._dealt_with.add(name)
             self._incidents.close(name)
         return outcome
+
+    def take_up(self) -> tuple[RollbackOutcome, ...]:
+        """Finish every rollback that a killed process left, and put its incident aside.
+
+        Without that an incident that was dealt with would roll back a second time, from the good model.
+        """
+        outcomes = go_on(self._registry, self._restarter, self._pager)
+        for outcome in outcomes:
+            if outcome.order.incident is not None:
+                self._dealt_with.add(outcome.order.incident)
+                self._incidents.close(outcome.order.incident)
+        return outcomes
 
     def run(
         self,
@@ -108,6 +122,8 @@ class Watch:
             told: Called after each rollback.
             warned: Called with each new fault, after it was paged.
         """
+        for begun in self.take_up():
+            told(begun)
         while not stop():
             try:
                 outcome = self.look()
@@ -153,7 +169,7 @@ class Watch:
             self.faults = (*self.faults, error.line())
 
     def _go_back(
-        self, champion: str, tripped: Trip, incident: Incident | None, since: float
+        self, champion: str, tripped: Trip, name: str | None, incident: Incident | None, since: float
     ) -> RollbackOutcome:
         reported = incident if tripped.name == "person" else None
         target = choose_target(self._registry, champion, self._triggers)
@@ -165,6 +181,7 @@ class Watch:
             target=target.digest,
             detected_at=self._registry.clock(),
             is_drill=reported is not None and reported.is_drill,
+            incident=name,
         )
         return roll_back(self._registry, self._restarter, self._pager, order, since=since)
 
@@ -174,3 +191,21 @@ class Watch:
         except StairwaysError as error:
             return IntegrityFinding(intact=False, detail=error.line())
         return IntegrityFinding(intact=True, detail=f"signed by {trusted.signer.name}, every byte as signed")
+
+
+def page_of_end(registry: Path, error: StairwaysError, at: dt.datetime) -> Page:
+    """Return the page that says that nobody watches any more.
+
+    Args:
+        registry: Folder that was watched.
+        error: What ended it.
+        at: When.
+    """
+    return Page(
+        summary=f"the watch of {registry} ended: {error.line()}",
+        severity="critical",
+        source="stairways",
+        component="watch",
+        dedup_key=incident_key("watch", "ended", str(registry.resolve())),
+        occurred_at=at,
+    )

@@ -19,9 +19,10 @@ NEWEST_REVISION = "0002"
 KNOWN_REVISIONS = ("0001", NEWEST_REVISION)
 MIGRATIONS_FOLDER = Path(__file__).parent / "migrations"
 
+CONNECT_SECONDS = 5
+"""How long a connection to PostgreSQL may take to come about: a way back can't wait for minutes."""
 _VERSION_TABLE = "alembic_version"
 _BUSY_TIMEOUT_SECONDS = 30
-_CONNECT_SECONDS = 10
 _STATEMENT_SECONDS = 120
 _WRITES = "stairways_writes"
 _DURABLE = "stairways_durable"
@@ -183,7 +184,7 @@ def _bounds(url: URL) -> dict[str, Any]:
     """Return how long a server may take to answer; what the URL says itself counts."""
     if url.get_backend_name() != "postgresql" or "connect_timeout" in url.query:
         return {}
-    return {"connect_timeout": _CONNECT_SECONDS}
+    return {"connect_timeout": CONNECT_SECONDS}
 
 
 def _set_up_postgresql(connection: Any, _record: Any) -> None:

@@ -198,10 +198,7 @@ def remove_stale(folder: Path, *, of: str = "") -> tuple[Path, ...]:
                 restore_folder(folder / name)
         left = sorted(folder.glob(f".*{_TEMPORARY_SUFFIX}"))
         meant = [path for path in left if not of or _leftover_of(of).fullmatch(path.name)]
-        stale = tuple(path for path in meant if _abandoned(path))
-        for path in stale:
-            _remove(path)
-        return stale
+        return tuple(path for path in meant if _removed_if_abandoned(path))
 
 
 def holds_only_leftovers(folder: Path, name: str) -> bool:
@@ -302,13 +299,19 @@ def _leftover_of(name: str) -> re.Pattern[str]:
     return re.compile(rf"\.{re.escape(name)}\.[0-9a-f]+{re.escape(_TEMPORARY_SUFFIX)}")
 
 
-def _abandoned(path: Path) -> bool:
+def _removed_if_abandoned(path: Path) -> bool:
+    """Remove what no living writer holds; return whether it was removed.
+
+    The lock is kept until it is gone: a writer that had made it and not locked it yet waits for that, sees
+    that it is gone, and makes another.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _remove(path)
     except BlockingIOError:
         return False
     finally:

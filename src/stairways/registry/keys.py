@@ -163,7 +163,9 @@ def read_public_key(path: Path) -> bytes:
     except OSError as error:
         raise storage_error(error, path) from error
     except (ValueError, TypeError) as error:
-        raise SigningKeyError("holds no public key that can be read", where=str(path)) from error
+        raise SigningKeyError(
+            "holds no public key that can be read", where=str(path), remedy="name the file that ends in .pub"
+        ) from error
     if not isinstance(public, Ed25519PublicKey):
         raise SigningKeyError("the public key is not of Ed25519", where=str(path))
     return public.public_bytes_raw()

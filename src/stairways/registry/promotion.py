@@ -310,7 +310,11 @@ def environment_of(artifact: Artifact) -> dict[str, Any]:
 
 
 def _check_gold(registry: Registry) -> Check:
-    golds = [model.model_id for model in registry.history.models() if model.role == Stage.GOLD]
+    golds = [
+        model.model_id
+        for model in registry.history.models()
+        if model.role == Stage.GOLD and not registry.store.is_quarantined(model.model_id)
+    ]
     if not golds:
         return Check("gold", passed=False, reason="there is no gold to go back to")
     for digest in golds:
@@ -322,15 +326,30 @@ def _check_gold(registry: Registry) -> Check:
 
 
 def _check_drill(registry: Registry, every: dt.timedelta, *, needed: bool) -> Check:
-    passed = [drill.at for drill in registry.history.drills() if drill.passed]
+    if not needed:
+        return Check("drill", passed=True, reason="not asked for here")
+    # as long as no other model than gold is live, there is nothing of one's own to rehearse with
+    sample_counts = not _is_other_than_gold_live(registry)
+    passed = [
+        drill.at
+        for drill in registry.history.drills()
+        if drill.passed and (sample_counts or not drill.on_sample)
+    ]
     now = registry.clock()
     if not passed:
-        reason = "no drill of a rollback was ever passed: `stairways rollback drill`"
-        return Check("drill", passed=not needed, reason=reason)
+        how = "rollback drill --sample" if sample_counts else "rollback drill"
+        reason = f"no drill of a rollback was ever passed here: `stairways {how}`"
+        return Check("drill", passed=False, reason=reason)
     age = now - passed[-1]
     fresh = dt.timedelta(0) <= age + dt.timedelta(minutes=5) and age <= every
     reason = f"the last passed drill was {_days(age)} ago, at most {_days(every)} are allowed"
-    return Check("drill", passed=fresh or not needed, reason=reason)
+    return Check("drill", passed=fresh, reason=reason)
+
+
+def _is_other_than_gold_live(registry: Registry) -> bool:
+    live = registry.history.live_at(registry.clock())
+    model = None if live is None else registry.history.find(live.model_id)
+    return model is not None and model.role != Stage.GOLD
 
 
 def _changes(registry: Registry, wish: _Wish, record: PromotionRecord) -> tuple[LayerChange, ...]:

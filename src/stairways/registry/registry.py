@@ -139,14 +139,18 @@ class Registry:
                 raise StorageError("there is no champion yet", where=str(self.root))
             return champion
         models = self.history.models()
-        if name == Stage.GOLD:
+        if not name:
+            found = []
+        elif name == Stage.GOLD:
             found = [model.model_id for model in models if model.role == Stage.GOLD]
         else:
             found = [model.model_id for model in models if model.model_id.startswith(name)]
         if len(found) != 1:
             many = f"{len(found)} models" if found else "no model"
             raise StorageError(
-                f"{many} called {name}", where=str(self.root), remedy="see `stairways registry list`"
+                f"{many} called {name or 'nothing'}",
+                where=str(self.root),
+                remedy="see `stairways registry list`",
             )
         return found[0]
 
@@ -208,11 +212,12 @@ class Registry:
 
 def _opened(root: Path, url: str | None) -> Engine:
     place = root / DATABASE_FILE
-    if url is None and not place.exists():
+    if url is None and not (place.is_file() and place.stat().st_size):
+        # an empty one in its place would have forgotten what was live, and every latch
         raise StorageError(
-            "its database is gone",
+            "its database is not there",
             where=str(place),
-            remedy="restore it from a backup: it is made once, with the registry",
+            remedy="name it by --database or STAIRWAYS_DATABASE, or restore it from a backup",
         )
     engine = make_engine(url or sqlite_url(place))
     _prepare(engine)

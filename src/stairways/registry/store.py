@@ -8,7 +8,7 @@
       trust.json            whom we believe
       quarantine/DIGEST     models that never go live again, and why
       latched.json          there while promotions wait for a person
-      .lock                 held while something is promoted or rolled back
+      .lock                 held while something is promoted or rolled back; .watch and .serve likewise
 
 The link is replaced in one step (``os.replace``) and the folder brought to the disk: readers see the old
 champion or the new, never none.
@@ -48,6 +48,11 @@ QUARANTINE_FOLDER = "quarantine"
 LATCH_FILE = "latched.json"
 LOCK_FILE = ".lock"
 WATCH_LOCK = ".watch"
+SERVE_LOCK = ".serve"
+_HOLDERS = {
+    WATCH_LOCK: "another `stairways watch` watches it",
+    SERVE_LOCK: "another `stairways serve` serves it",
+}
 LOCK_SECONDS = 30.0
 _LOCK_PAUSE_SECONDS = 0.01
 _REPAIR = "remove it, and promote again"
@@ -294,7 +299,7 @@ class Store:
         except OSError as error:
             raise storage_error(error, place) from error
         try:
-            _wait_for(descriptor, place, seconds)
+            _wait_for(descriptor, place, seconds, _HOLDERS.get(name))
             yield
         finally:
             os.close(descriptor)
@@ -308,7 +313,7 @@ class Store:
             return None
 
 
-def _wait_for(descriptor: int, place: Path, seconds: float) -> None:
+def _wait_for(descriptor: int, place: Path, seconds: float, holder: str | None) -> None:
     until = time.monotonic() + seconds
     while True:
         try:
@@ -316,9 +321,9 @@ def _wait_for(descriptor: int, place: Path, seconds: float) -> None:
         except BlockingIOError:
             if time.monotonic() >= until:
                 raise StorageError(
-                    f"another process has held it for {seconds:g} s",
-                    where=str(place),
-                    remedy="try again when it has finished",
+                    holder or f"another process has held it for {seconds:g} s",
+                    where=str(place if holder is None else place.parent),
+                    remedy="stop that one first" if holder else "try again when it has finished",
                 ) from None
             time.sleep(_LOCK_PAUSE_SECONDS)
         else:
