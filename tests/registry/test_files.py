@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 import resource
 import subprocess
@@ -212,6 +213,27 @@ def test_stale_names_go_and_others_stay(tmp_path):
         (tmp_path / name).write_text("x")
     assert [path.name for path in remove_stale(tmp_path)] == [".one.00ff.tmp", ".two.00ff.tmp"]
     assert listing(tmp_path) == [".hidden", "file", "kept.tmp", "three"]
+
+
+@pytest.mark.parametrize("when", ["before it is held", "before it is locked"])
+def test_what_was_just_made_may_be_cleaned_away_and_is_made_again(tmp_path, monkeypatch, when):
+    """Another process cleans up in the blink between a writer's making a folder and holding it."""
+    seam = ("open", os.open) if when == "before it is held" else ("flock", fcntl.flock)
+    module = os if seam[0] == "open" else fcntl
+    cleaned = []
+
+    def after_a_cleaner(*arguments, **options):
+        if not cleaned:
+            cleaned.append(True)
+            monkeypatch.setattr(module, *seam)
+            assert len(remove_stale(tmp_path)) == 1
+        return seam[1](*arguments, **options)
+
+    monkeypatch.setattr(module, seam[0], after_a_cleaner)
+    write_folder_atomic(tmp_path / "place", {"a": b"1"})
+    assert cleaned
+    assert (tmp_path / "place" / "a").read_bytes() == b"1"
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
 
 
 def test_work_of_a_living_writer_is_not_stale(tmp_path, monkeypatch):

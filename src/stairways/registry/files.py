@@ -285,11 +285,17 @@ def _create_temporary(place: Path, *, folder: bool, mode: int) -> tuple[Path, in
         path = place.with_name(f".{place.name}.{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}")
         if folder:
             path.mkdir()
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            except FileNotFoundError:
+                # remove_stale of another process came before it could be held
+                if not place.parent.is_dir():
+                    raise
+                continue
         else:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # remove_stale of another process may have come between the creation and the lock.
+        # or between the creation and the lock
         if path.exists():
             return path, descriptor
         os.close(descriptor)
