@@ -185,6 +185,20 @@ def _pickled_field(sound: Sound) -> bytes:
     return raw_zip(sound.with_entry(Entry("data", json.dumps(fields).encode())))
 
 
+def _hidden_field(sound: Sound) -> bytes:
+    """Return a zip with a pickled field inside one that every zip has."""
+    [data] = [entry.content for entry in sound.entries if entry.name == "data"]
+    serialised = base64.b64encode(sound.bomb).decode()
+    fields = json.loads(data)
+    fields["policy_kwargs"] = {":serialized:": serialised, "more": {":serialized:": serialised}}
+    return raw_zip(sound.with_entry(Entry("data", json.dumps(fields).encode())))
+
+
+def _nested(sound: Sound) -> bytes:
+    """Return a zip whose ``data`` nests deeper than any stack."""
+    return raw_zip(sound.with_entry(Entry("data", b"[" * 1_000_000)))
+
+
 def _hash_bomb(_: Sound) -> bytes:
     """Return a program whose dictionary key takes 2^60 steps to hash."""
     doubling = b"".join(b"q%ch%c\x86" % (n, n) for n in range(60))
@@ -229,7 +243,9 @@ def _largest(sound: Sound) -> bytes:
     """Return a zip that fills every limit, so that nothing but its program is wrong."""
     rest = Entry("archive/data/9999", bytes(31 * 2**20))
     weights = raw_zip([Entry("archive/data.pkl", b"\x80\x02" + b"N" * 262_141 + b"."), rest])
-    return raw_zip(sound.with_entry(Entry(WEIGHTS, weights), Entry("data", bytes(30 * 2**20))))
+    return raw_zip(
+        sound.with_entry(Entry(WEIGHTS, weights), Entry("policy.optimizer.pth", bytes(30 * 2**20)))
+    )
 
 
 def _many(_: Sound) -> bytes:
@@ -248,7 +264,9 @@ def _info(**claims: Any) -> Callable[[Sound], bytes]:
 
 
 HOSTILE = (
-    Hostile("pickled field in data", _pickled_field),
+    Hostile("pickled field in data", _pickled_field, "a pickled field that no such zip has: unheard_of"),
+    Hostile("pickled field within another", _hidden_field, "hides pickled fields"),
+    Hostile("deeply nested data", _nested, "data is no JSON"),
     Hostile("pickle bomb in policy.pth", lambda s: s.with_program(s.bomb), "'posix.system'"),
     Hostile("pickle bomb, old .pth form", lambda s: s.with_weights(s.bomb), "plain pickle"),
     Hostile("pickled class", lambda s: s.with_program(b"\x80\x02c__main__\nEvil\n)\x81."), "'__main__.Evil'"),

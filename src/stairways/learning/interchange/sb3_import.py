@@ -1,12 +1,14 @@
 """Weights out of a zip of stable-baselines3, and nothing else out of it.
 
 Of the six entries two are read: ``policy.pth``, number by number, and the version. ``data`` holds
-pickled fields in every such zip; it is not even unpacked, and spaces and architecture come from the
-specification. The optimiser's state is another library's, and is left where it is.
+pickled fields in every such zip: the names of its fields are looked at, so that one which no such zip has is
+refused, and none is opened. Spaces and architecture come from the specification. The optimiser's state is
+another library's, and is left where it is.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -20,11 +22,23 @@ from stairways.learning.interchange.tensor_file import TensorFile
 from stairways.policies.spec import PolicySpec
 
 WEIGHTS, VERSION = "policy.pth", "_stable_baselines3_version"
-NEVER_READ = ("data", "pytorch_variables.pth", "policy.optimizer.pth", "system_info.txt")
+FIELDS = "data"
+NEVER_READ = (FIELDS, "pytorch_variables.pth", "policy.optimizer.pth", "system_info.txt")
+PICKLED_FIELDS = frozenset(
+    {
+        "_custom_logger", "_last_episode_starts", "_last_lstm_states", "_last_obs", "_last_original_obs",
+        "action_noise", "action_space", "clip_range", "clip_range_vf", "device", "ent_coef", "ep_info_buffer",
+        "ep_success_buffer", "learning_rate", "lr_schedule", "observation_space", "policy_class",
+        "policy_kwargs", "rollout_buffer_class", "rollout_buffer_kwargs", "start_time", "target_kl",
+    }
+)  # fmt: skip
+"""Fields that the libraries' own algorithms pickle, from version 2.0 on."""
 
 _REMEDY = "correct the specification; it must describe the policy in the zip"
 _VERSION = re.compile(rb"\d{1,3}(\.[0-9a-z]{1,8}){1,4}")
 _VERSION_BYTES = 64
+_FIELDS_BYTES = 4 * 2**20
+_PICKLED = ":serialized:"
 _FIRST_VERSION = 2
 _NAMED_AT_ONCE = 6
 _EXPLAINED = {
@@ -70,6 +84,7 @@ def read_sb3_zip(content: bytes, where: str, spec: PolicySpec, order: ForeignOrd
     archive = Archive(content, where, MODEL_LIMITS)
     archive.require((WEIGHTS, VERSION), (WEIGHTS, VERSION, *NEVER_READ))
     version = _version(archive)
+    _check_fields(archive)
     inside = f"{where}, {WEIGHTS}"
     tensors = TensorFile(archive.read(WEIGHTS, at_most=TENSOR_LIMITS.file_bytes), inside)
     names = sb3_names(spec)
@@ -93,6 +108,25 @@ def _version(archive: Archive) -> str:
             remedy=f"load it with version {_FIRST_VERSION}.0 or later where it was made, and save it again",
         )
     return version
+
+
+def _check_fields(archive: Archive) -> None:
+    """Refuse pickled fields that no such zip has; the values of those it has are text to us."""
+    if FIELDS not in archive.names:
+        return
+    content = archive.read(FIELDS, at_most=_FIELDS_BYTES)
+    try:
+        fields = json.loads(content)
+    except (ValueError, RecursionError):
+        archive.refuse(f"{FIELDS} is no JSON")
+    if not isinstance(fields, dict):
+        archive.refuse(f"{FIELDS} is no JSON object")
+    pickled = {name for name, value in fields.items() if isinstance(value, dict) and _PICKLED in value}
+    unknown = sorted(pickled - PICKLED_FIELDS)
+    if unknown:
+        archive.refuse(f"{FIELDS} has a pickled field that no such zip has: {legible(unknown[0])}")
+    if content.count(f'"{_PICKLED}"'.encode()) > len(pickled):
+        archive.refuse(f"{FIELDS} hides pickled fields within others")
 
 
 def _check_shapes(
