@@ -40,7 +40,8 @@ def now(
     from stairways.config import load_settings
     from stairways.errors import StorageError
     from stairways.live.rollback import RollbackOrder, roll_back
-    from stairways.live.targets import choose_target
+    from stairways.live.targets import choose_target, ensure_target
+    from stairways.registry.manifest import is_digest
 
     since = time.monotonic()
     settings = load_settings(config, {})
@@ -49,9 +50,12 @@ def now(
         failed = opened.store.champion()
         if failed is None:
             raise StorageError("nothing is live", where=str(registry))
-        target = (
-            opened.resolve(to) if to else choose_target(opened, failed, settings.resolved_triggers()).digest
-        )
+        if to:
+            # a whole digest needs no database
+            target = to if is_digest(to) else opened.resolve(to)
+            ensure_target(opened, failed, target)
+        else:
+            target = choose_target(opened, failed, settings.resolved_triggers()).digest
         order = RollbackOrder("person", reason, registries.who(by), failed, target, opened.clock())
         outcome = roll_back(opened, restarter, pager, order, since=since)
     return _told(outcome, as_json=as_json)
@@ -196,5 +200,7 @@ def _told(outcome: RollbackOutcome, *, as_json: bool) -> int:
     if not as_json:
         seconds = outcome.seconds_to_serving
         serving = "" if seconds is None else f", serving after {seconds:.2f} s"
-        typer.echo(f"{outcome.order.target[:12]} is live{serving}; promotions wait for `rollback resume`")
+        typer.echo(f"{outcome.what_happened()}{serving}; promotions wait for `rollback resume`")
+        if not outcome.finished:
+            typer.echo("not every step is done: see why, then `stairways rollback finish`", err=True)
     return 0 if outcome.finished else 3

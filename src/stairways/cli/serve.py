@@ -62,8 +62,7 @@ def watch(
                 settings.rollback.watch_seconds,
                 lambda: False,
                 lambda outcome: _say(
-                    f"rolled back to {outcome.order.target[:12]}: {outcome.order.trigger}, "
-                    f"{outcome.order.reason}"
+                    f"{outcome.what_happened()}: {outcome.order.trigger}, {outcome.order.reason}"
                 ),
                 lambda line: typer.echo(f"stairways: {line}", err=True),
             )

@@ -154,13 +154,14 @@ def recover(registry: Registry) -> tuple[str, ...]:
     for operation_id, entry in registry.journal.pending().items():
         if entry.get("kind") != KIND:
             continue
-        record, changes = _from_journal(entry)
+        with registry.journal.parsing(operation_id, KIND):
+            record, changes = _from_journal(entry)
         live = goes_live(record)
         if live and registry.store.champion() != record.model_id:
             _note_abandoned(registry, record, "the link was never replaced")
             lines.append(f"promotion {operation_id} of {record.model_id[:12]}: taken back")
         else:
-            registry.history.promote(record, changes)
+            registry.history.promote(record, changes, late=True)
             lines.append(f"promotion {operation_id} of {record.model_id[:12]}: finished")
         registry.journal.finish(operation_id)
     return tuple(lines)

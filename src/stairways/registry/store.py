@@ -48,6 +48,8 @@ QUARANTINE_FOLDER = "quarantine"
 LATCH_FILE = "latched.json"
 LOCK_FILE = ".lock"
 WATCH_LOCK = ".watch"
+ROLLBACK_LOCK = ".rollback"
+"""Held by whoever leads a way back, so that nobody takes it up beside; it never makes one wait."""
 LOCK_SECONDS = 30.0
 _LOCK_PAUSE_SECONDS = 0.01
 _REPAIR = "remove it, and promote again"
