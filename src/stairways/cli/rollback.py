@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from stairways.live.drill import DrillOutcome, WayBack
     from stairways.live.rollback import RollbackOutcome
     from stairways.registry.history import DrillRecord
-    from stairways.registry.registry import Registry
 
 app = typer.Typer(help="The way back, and its rehearsal.", no_args_is_help=True)
 
@@ -42,7 +41,8 @@ def now(
     from stairways.config import load_settings
     from stairways.errors import StorageError
     from stairways.live.rollback import RollbackOrder, roll_back
-    from stairways.live.targets import choose_target
+    from stairways.live.targets import choose_target, ensure_target
+    from stairways.registry.manifest import is_digest
 
     since = time.monotonic()
     settings = load_settings(config, {})
@@ -51,28 +51,15 @@ def now(
         failed = opened.store.champion()
         if failed is None:
             raise StorageError("nothing is live", where=str(registry))
-        target = (
-            _named(opened, to, failed)
-            if to
-            else choose_target(opened, failed, settings.resolved_triggers()).digest
-        )
+        if to:
+            # a whole digest needs no database
+            target = to if is_digest(to) else opened.resolve(to)
+            ensure_target(opened, failed, target)
+        else:
+            target = choose_target(opened, failed, settings.resolved_triggers()).digest
         order = RollbackOrder("person", reason, registries.who(by), failed, target, opened.clock())
         outcome = roll_back(opened, restarter, pager, order, since=since)
     return _told(outcome, as_json=as_json)
-
-
-def _named(opened: Registry, name: str, failed: str) -> str:
-    """Return the target that a person names, once it is known to be one: a bad one would end the service."""
-    from stairways.errors import ConfigError
-
-    target = opened.resolve(name)
-    where, remedy = f"--to {name}", "name another: `stairways registry list`"
-    if target == failed:
-        raise ConfigError("it is what is live", where=where, remedy=remedy)
-    if opened.store.is_quarantined(target):
-        raise ConfigError("it is quarantined for good", where=where, remedy=remedy)
-    opened.read(target)
-    return target
 
 
 @app.command("finish")
@@ -225,5 +212,7 @@ def _told(outcome: RollbackOutcome, *, as_json: bool) -> int:
     if not as_json:
         seconds = outcome.seconds_to_serving
         serving = "" if seconds is None else f", serving after {seconds:.2f} s"
-        typer.echo(f"{outcome.order.target[:12]} is live{serving}; promotions wait for `rollback resume`")
+        typer.echo(f"{outcome.what_happened()}{serving}; promotions wait for `rollback resume`")
+        if not outcome.finished:
+            typer.echo("not every step is done: see why, then `stairways rollback finish`", err=True)
     return 0 if outcome.finished else 3

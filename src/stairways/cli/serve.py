@@ -87,7 +87,7 @@ def _told(outcome: RollbackOutcome) -> None:
     _say(
         "; ".join(
             [
-                f"rolled back from {outcome.order.failed[:12]} to {outcome.order.target[:12]}",
+                outcome.what_happened(),
                 f"{outcome.order.trigger}: {outcome.order.reason}",
                 *failed,
             ]

@@ -248,12 +248,21 @@ def _restore(registry: Registry, record: RollbackRecord, by: str) -> None:
     """
     with registry.store.lock():
         present = registry.store.champion()
-        if present != record.target_model or registry.store.is_quarantined(record.failed_model):
+        barred = not record.is_drill or registry.store.is_quarantined(record.failed_model)
+        if present != record.target_model or barred:
             raise StorageError(
-                f"{str(present)[:12]} is live, not {record.target_model[:12]}: a real rollback came between",
+                f"{str(present)[:12]} is live and stays: a real rollback came between",
                 where=str(registry.root),
                 remedy="see `stairways rollback list`; the drill changes nothing more",
             )
+        try:
+            registry.read(record.failed_model)
+        except StairwaysError as error:
+            raise StorageError(
+                f"what the drill went back from does not verify: {error.line()}",
+                where=str(registry.root),
+                remedy="the drill puts it back no more; `stairways rollback resume` when it is understood",
+            ) from error
         now = registry.clock()
         registry.store.swap(record.failed_model)
         registry.history.restore(new_operation_id(now), record.failed_model, now, by)

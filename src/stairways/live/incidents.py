@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from stairways.errors import StorageError
+from stairways.errors import InputError, StorageError
 from stairways.live.live_evidence import PersonalOrder
 from stairways.registry.canonical import JsonObject, canonical_json, parse_json_object
 from stairways.registry.files import storage_error, write_bytes_atomic
@@ -58,7 +58,12 @@ class Incident:
         at = dt.datetime.fromisoformat(record["at"])
         if at.tzinfo is None:
             raise ValueError("an instant without a time zone")
-        return cls(str(record["name"]), str(record["reason"]), at, bool(record["is_drill"]))
+        found = cls(str(record["name"]), str(record["reason"]), at, bool(record["is_drill"]))
+        try:
+            found.order()
+        except InputError as error:
+            raise ValueError(error.what) from error
+        return found
 
 
 class Incidents:
@@ -94,19 +99,25 @@ class Incidents:
         Raises:
             StorageError: If one can't be read: whoever wrote it wanted something.
         """
+        found, faults = self.look()
+        if faults:
+            raise faults[0]
+        return found
+
+    def look(self) -> tuple[dict[str, Incident], tuple[StorageError, ...]]:
+        """Return the incidents that can be read, oldest first, and what is wrong with the others.
+
+        One that is damaged hides none that another person reported.
+        """
         if not self.folder.is_dir():
-            return {}
-        found = {}
+            return {}, ()
+        found, faults = {}, []
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             try:
-                found[path.stem] = Incident.parse(parse_json_object(path.read_bytes()))
-            except OSError as error:
-                raise storage_error(error, path) from error
-            except (ValueError, TypeError) as error:
-                raise StorageError(
-                    f"is no incident ({error})", where=str(path), remedy="see who wrote it, and move it away"
-                ) from error
-        return found
+                found[path.stem] = _read(path)
+            except StorageError as error:
+                faults.append(error)
+        return found, tuple(faults)
 
     def close(self, name: str) -> None:
         """Put an incident aside: it was dealt with.
@@ -120,3 +131,14 @@ class Incidents:
             return
         except OSError as error:
             raise storage_error(error, self.folder) from error
+
+
+def _read(path: Path) -> Incident:
+    try:
+        return Incident.parse(parse_json_object(path.read_bytes()))
+    except OSError as error:
+        raise storage_error(error, path) from error
+    except (ValueError, TypeError) as error:
+        raise StorageError(
+            f"is no incident ({error})", where=str(path), remedy="see who wrote it, and move it away"
+        ) from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,6 +24,7 @@ from stairways.registry.canonical import canonical_json
 from stairways.registry.files import storage_error, write_bytes_atomic
 from stairways.registry.history import RollbackRecord
 from stairways.registry.registry import Registry, new_operation_id
+from stairways.registry.store import ROLLBACK_LOCK
 
 if TYPE_CHECKING:
     from stairways.live.restart import Restarter
@@ -128,6 +129,15 @@ class RollbackOutcome:
         """Return a step's outcome, None before it."""
         return next((step for step in self.steps if step.name == name), None)
 
+    def what_happened(self) -> str:
+        """Return in words what is live now."""
+        failed, target = self.order.failed[:12], self.order.target[:12]
+        if self.swapped_at is not None:
+            return f"rolled back from {failed} to {target}"
+        swap = self.step("swap")
+        why = "the link was not replaced" if swap is None else swap.detail
+        return f"NOT rolled back from {failed} to {target} ({why})"
+
     def as_record(self) -> RollbackRecord:
         """Return it as the database keeps it."""
         return RollbackRecord(
@@ -179,6 +189,12 @@ class Rollback:
 
     def run(self) -> RollbackOutcome:
         """Take every step that is not settled, and return how they went."""
+        with ExitStack() as held:
+            with suppress(StorageError):
+                held.enter_context(self._registry.store.lock(0.0, ROLLBACK_LOCK))
+            return self._run()
+
+    def _run(self) -> RollbackOutcome:
         self._keep()
         self._take("latch", self._latch)
         self._take("snapshot", self._snapshot)
@@ -213,8 +229,8 @@ class Rollback:
             status, detail = SKIPPED, str(reason)
         except StairwaysError as error:
             status, detail = FAILED, error.line()
-        except OSError as error:
-            status, detail = FAILED, str(error)
+        except Exception as error:  # noqa: BLE001 - whatever a step meets, those after it are taken
+            status, detail = FAILED, " ".join(f"{type(error).__name__}: {error}".split())
         at = self._registry.clock().isoformat()
         step = StepOutcome(name, status, detail, time.monotonic() - began, at)
         others = tuple(one for one in self.outcome.steps if one.name != name)
@@ -243,10 +259,15 @@ class Rollback:
         return (self._registry.clock() - self.order.detected_at).total_seconds()
 
     def _latch(self) -> str:
-        self._registry.store.latch(self.outcome.operation_id, self.order.reason)
-        if self.order.is_drill:
+        store, order = self._registry.store, self.order
+        try:
+            store.latch(self.outcome.operation_id, order.reason)
+        finally:
+            # whatever became of the latch
+            if not order.is_drill:
+                store.quarantine(order.failed, order.reason)
+        if order.is_drill:
             return "promotions wait; a drill quarantines nothing"
-        self._registry.store.quarantine(self.order.failed, self.order.reason)
         return f"promotions wait; {self.order.failed[:12]} is quarantined"
 
     def _snapshot(self) -> str:
@@ -270,6 +291,8 @@ class Rollback:
                 held.enter_context(store.lock(LOCK_SECONDS))
             except StorageError:
                 alone = False
+            if (live := self._overtaken()) is not None:
+                raise _NothingToDo(f"{live[:12]} is live by now")
             # verified before it goes live: a way back that leads nowhere is none
             self._registry.read(self.order.target)
             store.swap(self.order.target)
@@ -278,8 +301,22 @@ class Rollback:
         )
         return "the link is replaced" + ("" if alone else ", beside a promotion that did not let go")
 
+    def _overtaken(self) -> str | None:
+        """Return what is live where that is neither what failed nor the target.
+
+        A later rollback, or a promotion that was quicker, has made it live: going on would undo that.
+        """
+        try:
+            live = self._registry.store.champion()
+        except StorageError:
+            # a link that is damaged is replaced
+            return None
+        return None if live in (self.order.failed, self.order.target) else live
+
     def _serve(self) -> str:
         """Wait until the service answers with the target."""
+        if (live := self._overtaken()) is not None:
+            raise _NothingToDo(f"{live[:12]} is live by now")
         until = time.monotonic() + SERVING_SECONDS
         with self._service(SERVING_SECONDS) as service:
             found = ""
@@ -299,7 +336,7 @@ class Rollback:
         order = self.order
         drill = "DRILL, nothing to do: " if order.is_drill else ""
         page = Page(
-            summary=f"{drill}rolled back from {order.failed[:12]} to {order.target[:12]}: {order.reason}",
+            summary=f"{drill}{self.outcome.what_happened()}: {order.reason}",
             severity="info" if order.is_drill else "critical",
             source=_HOST,
             component="rollback",
@@ -316,7 +353,8 @@ class Rollback:
         return f"{delivery.outcome} {delivery.reason}".strip()
 
     def _log(self) -> str:
-        self._registry.history.roll_back(self.outcome.as_record())
+        overtaken = self._overtaken() is not None
+        self._registry.history.roll_back(self.outcome.as_record(), overtaken=overtaken)
         return "recorded"
 
     def _service(self, seconds: float) -> ServiceClient:
@@ -355,9 +393,21 @@ def roll_back(
 
 def go_on(registry: Registry, restarter: Restarter, pager: Pager) -> tuple[RollbackOutcome, ...]:
     """Take up every rollback that was begun and not finished."""
-    pending = registry.journal.pending().items()
-    begun = [_from_journal(name, entry) for name, entry in pending if entry.get("kind") == KIND]
-    return tuple(Rollback(registry, restarter, pager, outcome).run() for outcome in begun)
+    return tuple(Rollback(registry, restarter, pager, outcome).run() for outcome in unfinished(registry))
+
+
+def unfinished(registry: Registry) -> tuple[RollbackOutcome, ...]:
+    """Return every rollback that was begun and not finished, oldest first.
+
+    Raises:
+        StorageError: If the journal can't be read, or holds what is not understood.
+    """
+    found = []
+    for name, entry in registry.journal.pending().items():
+        if entry.get("kind") == KIND:
+            with registry.journal.parsing(name, KIND):
+                found.append(_from_journal(name, entry))
+    return tuple(found)
 
 
 def resume(registry: Registry, by: str, reason: str) -> tuple[str, ...]:

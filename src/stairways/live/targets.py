@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stairways.errors import ArtifactError, StairwaysError
+from stairways.errors import ArtifactError, StairwaysError, StorageError
 from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.gates import required_names
 from stairways.evaluation.verdicts import GateResult
@@ -23,6 +23,10 @@ from stairways.registry.records import verdict_from_record
 if TYPE_CHECKING:
     from stairways.evaluation.trigger_config import TriggerConfig
     from stairways.registry.registry import Registry
+
+
+ODD_RECORD = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
+"""What it may come to to read a record that was signed, and holds something else than figures."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def choose_target(
     """
     try:
         earlier = _earlier_champions(registry, failed, triggers, gate or GateConfig())
-    except StairwaysError:
+    except Exception:  # noqa: BLE001 - whatever is wrong with the history, gold is left
         earlier = []
     if earlier:
         sharpe, digest = max(earlier)
@@ -69,6 +73,27 @@ def choose_target(
             remedy="restore its folder from a copy, or stop the service: `stairways serve --stop`",
         )
     return Target(gold, "gold: no earlier champion satisfies the triggers")
+
+
+def ensure_target(registry: Registry, failed: str, target: str) -> None:
+    """Refuse a target that a person named and that would only stop the service.
+
+    Raises:
+        StorageError: If it is what is live, is quarantined or does not verify.
+    """
+    remedy = "name another, or none: the best earlier one is found then"
+    why = ""
+    if target == failed:
+        why = "it is what is live"
+    elif registry.store.is_quarantined(target):
+        why = "it is quarantined for good"
+    else:
+        try:
+            registry.read(target)
+        except StairwaysError as error:
+            why = error.line()
+    if why:
+        raise StorageError(f"a way back to it leads nowhere: {why}", where=target[:12], remedy=remedy)
 
 
 def figures_of(record: Mapping[str, Any], gate: GateConfig) -> RecordedFigures:
@@ -96,11 +121,12 @@ def _earlier_champions(
         try:
             record = registry.read(digest).loaded.record
             good = satisfies(figures_of(record, gate), triggers)
-        except (StairwaysError, KeyError, TypeError, ValueError):
+            sharpe = record.get("figures", {}).get("sharpe")
+            sharpe = math.nan if sharpe is None else float(sharpe)
+        except (StairwaysError, *ODD_RECORD):
             continue
-        sharpe = record.get("figures", {}).get("sharpe")
-        if good and sharpe is not None and math.isfinite(sharpe):
-            found.append((float(sharpe), digest))
+        if good and math.isfinite(sharpe):
+            found.append((sharpe, digest))
     return found
 
 

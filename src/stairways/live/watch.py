@@ -9,19 +9,28 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stairways.errors import StairwaysError
+from stairways.errors import StairwaysError, StorageError
 from stairways.live.incidents import Incident, Incidents
 from stairways.live.live_evidence import IntegrityFinding, LiveEvidence
-from stairways.live.rollback import RollbackOrder, RollbackOutcome, go_on, roll_back
-from stairways.live.targets import choose_target
+from stairways.live.rollback import (
+    Rollback,
+    RollbackOrder,
+    RollbackOutcome,
+    go_on,
+    roll_back,
+    unfinished,
+)
+from stairways.live.targets import choose_target, ensure_target
 from stairways.live.triggers import judge
 from stairways.live.trips import Trip, first_tripped
 from stairways.monitoring.page import Page, incident_key
 from stairways.registry.canonical import canonical_digest
+from stairways.registry.store import ROLLBACK_LOCK
 
 if TYPE_CHECKING:
     from stairways.evaluation.trigger_config import TriggerConfig
@@ -30,6 +39,8 @@ if TYPE_CHECKING:
     from stairways.registry.registry import Registry
 
 WATCH = "stairways watch"
+OTHERS_SECONDS = 15.0
+"""How long a way back that another process leads may take to the link; then the watch goes on with it."""
 Evidence = Callable[[], LiveEvidence]
 
 
@@ -62,6 +73,8 @@ class Watch:
         self._evidence = evidence
         self._incidents = Incidents(registry.root)
         self._dealt_with: set[str] = set()
+        self._unfinished: tuple[RollbackOutcome, ...] = ()
+        self._seen: dict[str, float] = {}
 
     def look(self) -> RollbackOutcome | None:
         """Look once; return the rollback that was taken, None where none was needed.
@@ -73,9 +86,13 @@ class Watch:
             StairwaysError: If it can't be seen what is live, or there is nothing to go back to.
         """
         champion = self._registry.store.champion()
-        if champion is None:
-            return None
         self.faults = ()
+        if champion is None:
+            self.faults = self._link_lost()
+            return None
+        begun = self._begun(champion)
+        if begun is not None:
+            return self._gone_on(begun)
         open_ones = {n: one for n, one in self._reported().items() if n not in self._dealt_with}
         name, incident = next(iter(open_ones.items()), (None, None))
         evidence = replace(
@@ -87,8 +104,12 @@ class Watch:
         tripped = first_tripped(self.trips)
         if tripped is None:
             return None
+        if incident is not None and incident.is_drill and tripped.name == "person":
+            # what really trips is no drill: one puts back what it went back from
+            tripped = first_tripped(trip for trip in self.trips if trip.name != "person") or tripped
         since = time.monotonic()
         outcome = self._go_back(champion, tripped, name, incident, since)
+        self._unfinished = (outcome,)
         if name is not None:
             # remembered first: an incident that can't be put aside must not roll back twice
             self._dealt_with.add(name)
@@ -140,6 +161,55 @@ class Watch:
             self._told &= set(self.faults)
             time.sleep(seconds)
 
+    def _link_lost(self) -> tuple[str, ...]:
+        try:
+            live = self._registry.history.tenures()
+        except StairwaysError:
+            return ()
+        where = self._registry.store.link
+        return (f"{where}: the champion's link is gone; {live[-1].model_id[:12]} was live",) if live else ()
+
+    def _begun(self, champion: str) -> RollbackOutcome | None:
+        """Return the way back from what is live that was begun and never replaced the link.
+
+        It is gone on with: what had tripped need not trip again, and a new one at each look would page
+        again at each.
+        """
+        try:
+            begun = (*unfinished(self._registry), *self._unfinished)
+        except StairwaysError as error:
+            self.faults = (*self.faults, error.line())
+            begun = self._unfinished
+        for outcome in begun:
+            swap = outcome.step("swap")
+            open_still = swap is None or not swap.settled
+            if open_still and outcome.order.failed == champion and not outcome.order.is_drill:
+                return outcome
+        return None
+
+    def _gone_on(self, outcome: RollbackOutcome) -> RollbackOutcome | None:
+        """Go on with a way back, unless another process leads it; return it when the link is replaced."""
+        name, order, registry = outcome.operation_id, outcome.order, self._registry
+        seen = self._seen.setdefault(name, time.monotonic())
+        with ExitStack() as held:
+            try:
+                held.enter_context(registry.store.lock(0.0, ROLLBACK_LOCK))
+            except StorageError:
+                if time.monotonic() < seen + OTHERS_SECONDS:
+                    return None
+            try:
+                ensure_target(registry, order.failed, order.target)
+            except StairwaysError:
+                target = choose_target(registry, order.failed, self._triggers).digest
+                outcome = replace(outcome, order=replace(order, target=target))
+            outcome = Rollback(registry, self._restarter, self._pager, outcome).run()
+        self._unfinished = (outcome,)
+        swap = outcome.step("swap")
+        if swap is not None and swap.settled:
+            return outcome
+        self.faults = (*self.faults, f"{outcome.what_happened()}; it is tried again at each look")
+        return None
+
     def _known(self) -> LiveEvidence:
         try:
             return self._evidence()
@@ -148,11 +218,9 @@ class Watch:
             return LiveEvidence()
 
     def _reported(self) -> dict[str, Incident]:
-        try:
-            return self._incidents.open()
-        except StairwaysError as error:
-            self.faults = (*self.faults, error.line())
-            return {}
+        found, faults = self._incidents.look()
+        self.faults = (*self.faults, *(fault.line() for fault in faults))
+        return found
 
     def _page(self, line: str) -> None:
         page = Page(

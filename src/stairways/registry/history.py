@@ -20,6 +20,7 @@ from stairways.registry.canonical import JsonObject
 from stairways.registry.connection import reading, writing
 from stairways.registry.records import ModelRecord, check_storable
 from stairways.registry.schema import (
+    AuditHead,
     Base,
     Drill,
     ModelRegistry,
@@ -262,6 +263,8 @@ class ModelHistory:
         promotion: PromotionRecord,
         changes: Sequence[LayerChange],
         swap: Callable[[], None] = lambda: None,
+        *,
+        late: bool = False,
     ) -> None:
         """Record a promotion; recorded twice, it stands once.
 
@@ -269,6 +272,7 @@ class ModelHistory:
             promotion: The step.
             changes: Its parameters against the models it is compared with.
             swap: What makes it live, called when every row is written and none is committed yet.
+            late: Whether it happened before now, and other rows may have been written since.
 
         Raises:
             StorageError: If the model is unknown or stands elsewhere by now; nothing was swapped then.
@@ -298,9 +302,12 @@ class ModelHistory:
                 "waived": [waiver["verdict"] for waiver in promotion.waivers],
                 "operation_id": promotion.operation_id,
             }
+            at = promotion.at
+            if late:
+                at, details = _not_before_last_row(connection, at, details)
             _note(
                 connection,
-                promotion.at,
+                at,
                 promotion.authorized_by,
                 "model.promoted",
                 promotion.model_id,
@@ -308,10 +315,14 @@ class ModelHistory:
             )
             swap()
 
-    def roll_back(self, rollback: RollbackRecord) -> None:
+    def roll_back(self, rollback: RollbackRecord, *, overtaken: bool = False) -> None:
         """Record a rollback as it went: the failed model is quarantined, the target is live.
 
         Recorded again, its steps and times are written over, and nothing else is done twice.
+
+        Args:
+            rollback: How it went.
+            overtaken: Whether another model was made live since: the target was live, and is not.
         """
         check_storable(rollback)
         with writing(self._engine, durable=True) as connection:
@@ -334,7 +345,10 @@ class ModelHistory:
                     cause=Cause.DRILL if rollback.is_drill else Cause.ROLLBACK,
                     operation_id=rollback.operation_id,
                 )
-                _begin(connection, tenure, rollback.failed_model)
+                if overtaken:
+                    _insert_before_present(connection, tenure)
+                else:
+                    _begin(connection, tenure, rollback.failed_model)
 
     def _note_rollback(self, connection: Connection, rollback: RollbackRecord) -> None:
         details = {
@@ -346,6 +360,7 @@ class ModelHistory:
             "trigger": rollback.trigger,
         }
         at = rollback.swapped_at or rollback.detected_at
+        at, details = _not_before_last_row(connection, at, details)
         _note(connection, at, rollback.ordered_by, "model.rolled_back", rollback.failed_model, details)
 
     def restore(self, operation_id: str, model_id: str, at: dt.datetime, by: str) -> None:
@@ -521,6 +536,28 @@ def _begin(connection: Connection, tenure: TenureRecord, previous: str | None) -
     connection.execute(insert(Tenure).values(asdict(replace(tenure, ended_at=None)) | {"is_open": True}))
 
 
+def _insert_before_present(connection: Connection, tenure: TenureRecord) -> None:
+    """Record a time that is over already; what is live stays what it is."""
+    if _stands(connection, Tenure, tenure.operation_id):
+        return
+    began = tenure.began_at
+    later = select(Tenure.began_at).where(Tenure.began_at >= began).order_by(Tenure.began_at).limit(1)
+    ended = connection.execute(later).scalar() or began
+    before = update(Tenure).where(Tenure.ended_at == ended, Tenure.began_at <= began)
+    connection.execute(before.values(ended_at=began))
+    connection.execute(insert(Tenure).values(asdict(replace(tenure, ended_at=ended)) | {"is_open": False}))
+
+
+def _not_before_last_row(
+    connection: Connection, at: dt.datetime, details: JsonObject
+) -> tuple[dt.datetime, JsonObject]:
+    """Return when a row about something earlier is written: behind what was written since."""
+    last = connection.execute(select(AuditHead.at)).scalar()
+    if last is None or at >= last:
+        return at, details
+    return last, details | {"happened_at": at.isoformat()}
+
+
 def _quarantine(connection: Connection, model_id: str) -> None:
     connection.execute(
         update(ModelRegistry)
@@ -536,7 +573,8 @@ def _latched(connection: Connection) -> tuple[str, ...]:
 
 def _tenures(connection: Connection) -> tuple[TenureRecord, ...]:
     names = [getattr(Tenure, one.name) for one in fields(TenureRecord)]
-    query = select(*names).order_by(Tenure.tenure_id)
+    # the present one last: what is recorded late stands behind it by its number
+    query = select(*names).order_by(Tenure.is_open, Tenure.began_at, Tenure.tenure_id)
     return tuple(TenureRecord(**row) for row in connection.execute(query).mappings())
 
 

@@ -6,6 +6,8 @@ One JSON file an operation, written in one piece before the first step and again
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stairways.errors import StorageError
@@ -21,7 +23,7 @@ from stairways.registry.files import (
 JOURNAL_FOLDER = "journal"
 DONE_FOLDER = "done"
 _SUFFIX = ".json"
-_REMEDY = "move it out of the folder, and check which model is live with `stairways registry status`"
+REMEDY = "move it out of the folder, and check which model is live with `stairways registry status`"
 
 
 class Journal:
@@ -78,13 +80,25 @@ class Journal:
         remove_stale(self.folder)
         return {path.stem: _read(path) for path in sorted(self.folder.glob(f"*{_SUFFIX}"))}
 
+    @contextmanager
+    def parsing(self, operation_id: str, kind: str) -> Iterator[None]:
+        """Turn whatever a record of another shape leads to within into one line: another version wrote it."""
+        try:
+            yield
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise StorageError(
+                f"is no {kind} that is understood ({type(error).__name__}: {error})",
+                where=str(self._place(operation_id)),
+                remedy=REMEDY,
+            ) from error
+
     def _place(self, operation_id: str) -> Path:
         return self.folder / f"{operation_id}{_SUFFIX}"
 
 
 def _read(path: Path) -> JsonObject:
-    sealed = read_json_object(path, remedy=_REMEDY)
+    sealed = read_json_object(path, remedy=REMEDY)
     record = sealed.get("record")
     if not isinstance(record, dict) or sealed.get("sha256") != canonical_digest(record):
-        raise StorageError("its digest is not that of its content", where=str(path), remedy=_REMEDY)
+        raise StorageError("its digest is not that of its content", where=str(path), remedy=REMEDY)
     return record

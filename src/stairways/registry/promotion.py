@@ -154,13 +154,19 @@ def recover(registry: Registry) -> tuple[str, ...]:
     for operation_id, entry in registry.journal.pending().items():
         if entry.get("kind") != KIND:
             continue
-        record, changes = _from_journal(entry)
+        with registry.journal.parsing(operation_id, KIND):
+            record, changes = _from_journal(entry)
         live = goes_live(record)
-        if live and registry.store.champion() != record.model_id:
+        if live and registry.store.champion() != record.model_id and _is_recorded(registry, record):
+            # it was committed and nobody heard of it; what a rollback made live since stays
+            if registry.store.champion() == record.previous_champion and not registry.store.is_latched:
+                registry.store.swap(record.model_id)
+            lines.append(f"promotion {operation_id} of {record.model_id[:12]}: finished")
+        elif live and registry.store.champion() != record.model_id:
             _note_abandoned(registry, record, "the link was never replaced")
             lines.append(f"promotion {operation_id} of {record.model_id[:12]}: taken back")
         else:
-            registry.history.promote(record, changes)
+            registry.history.promote(record, changes, late=True)
             lines.append(f"promotion {operation_id} of {record.model_id[:12]}: finished")
         registry.journal.finish(operation_id)
     return tuple(lines)
@@ -175,15 +181,41 @@ def _carry_out(registry: Registry, record: PromotionRecord, changes: Sequence[La
     """Write rows, replace the link, commit; on any error what was live before is live again."""
     swap: Callable[[], None] = lambda: None  # noqa: E731
     if goes_live(record):
-        swap = lambda: registry.store.swap(record.model_id)  # noqa: E731
+        swap = lambda: _swap(registry, record)  # noqa: E731
     try:
         registry.history.promote(record, changes, swap)
     except StairwaysError:
         before = record.previous_champion
         if goes_live(record) and registry.store.champion() == record.model_id != before:
-            registry.store.restore(before)
+            recorded = _is_recorded(registry, record)
+            if not recorded:
+                registry.store.restore(before)
+            if recorded is not False:
+                # the commit was not heard of, or it can't be seen whether it stands: it is followed up later
+                raise
         registry.journal.finish(record.operation_id)
         raise
+
+
+def _swap(registry: Registry, record: PromotionRecord) -> None:
+    """Make a model live, unless a rollback that did not wait for the lock has come between."""
+    store = registry.store
+    if store.is_latched or store.champion() != record.previous_champion:
+        raise StorageError(
+            "a rollback came between",
+            where=f"model {record.model_id[:12]}",
+            remedy="see `stairways rollback list`",
+        )
+    store.swap(record.model_id)
+
+
+def _is_recorded(registry: Registry, record: PromotionRecord) -> bool | None:
+    """Whether the database has a promotion, None where that can't be seen."""
+    try:
+        promotions = registry.history.promotions(record.model_id)
+    except StairwaysError:
+        return None
+    return any(one.operation_id == record.operation_id for one in promotions)
 
 
 def _examine(
@@ -248,7 +280,7 @@ def _check_verdicts(
     if not needed:
         return (), ()
     record = {} if trusted is None else trusted.loaded.record
-    given = {str(verdict["name"]): verdict for verdict in record.get("verdicts", ())}
+    given = _verdicts_of(record)
     waivers = {waiver.verdict: waiver for waiver in registry.history.waivers(digest)}
     used, checks = [], []
     for name in required_names(gate):
@@ -258,6 +290,16 @@ def _check_verdicts(
             used.append(waivers[name])
         checks.append(check)
     return tuple(used), tuple(checks)
+
+
+def _verdicts_of(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return verdicts by name; what has not the shape of one was never given."""
+    verdicts = record.get("verdicts", ())
+    return {
+        str(one["name"]): one
+        for one in (verdicts if isinstance(verdicts, list) else ())
+        if isinstance(one, dict) and {"name", "passed", "reason"} <= set(one)
+    }
 
 
 def _check_verdict(name: str, verdict: Mapping[str, Any] | None) -> Check:

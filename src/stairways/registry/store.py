@@ -48,6 +48,8 @@ QUARANTINE_FOLDER = "quarantine"
 LATCH_FILE = "latched.json"
 LOCK_FILE = ".lock"
 WATCH_LOCK = ".watch"
+ROLLBACK_LOCK = ".rollback"
+"""Held by whoever leads a way back, so that nobody takes it up beside; it never makes one wait."""
 SERVE_LOCK = ".serve"
 _HOLDERS = {
     WATCH_LOCK: "another `stairways watch` watches it",

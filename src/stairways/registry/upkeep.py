@@ -25,6 +25,7 @@ from stairways.registry.store import (
     QUARANTINE_FOLDER,
     TRUST_FILE,
 )
+from stairways.registry.stories import differences
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from stairways.registry.registry import Registry
 
 _FOLDERS = (ARTIFACTS_FOLDER, QUARANTINE_FOLDER, JOURNAL_FOLDER, HEADS_FOLDER)
+_SHOWN = 3
 _FILES = (TRUST_FILE, LATCH_FILE)
 
 
@@ -95,6 +97,7 @@ def look_after(registry: Registry) -> tuple[Finding, ...]:
             _finding(f"artifact {digest[:12]}", _reader(registry, digest))
             for digest in registry.store.digests()
         ),
+        _finding("history", lambda: _history(registry)),
         _finding("champion", lambda: _champion(registry)),
         _finding("journal", lambda: _journal(registry)),
     )
@@ -131,19 +134,32 @@ def _audit(registry: Registry) -> str:
     return f"{registry.history.audit_head().seq} rows, each follows from the one before"
 
 
+def _history(registry: Registry) -> str:
+    found = differences(registry)
+    if found:
+        raise StorageError(
+            f"{'; '.join(found[:_SHOWN])} ({len(found)} in all)",
+            where="history",
+            remedy="finish what was begun: `stairways rollback finish`; else restore a backup that agrees",
+        )
+    return "every promotion, rollback, drill, waiver and tenure is as the audit log has it"
+
+
 def _reader(registry: Registry, digest: str) -> Callable[[], str]:
     return lambda: f"signed by {registry.read(digest).signer.name}"
 
 
 def _champion(registry: Registry) -> str:
     link = registry.store.champion()
-    if link is None:
-        return "none yet"
-    registry.read(link)
     live = [model.model_id for model in registry.history.models() if model.is_production]
-    if live != [link]:
+    if link is None and not live:
+        return "none yet"
+    if link is not None:
+        registry.read(link)
+    if link is None or live != [link]:
+        names = "is gone" if link is None else f"names {link[:12]}"
         raise StorageError(
-            f"the link names {link[:12]}, the database {', '.join(one[:12] for one in live) or 'none'}",
+            f"the link {names}, the database {', '.join(one[:12] for one in live) or 'none'}",
             where=str(registry.store.link),
             remedy="finish what was begun: `stairways rollback finish`",
         )
