@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stairways.errors import StorageError
-from stairways.registry.canonical import JsonObject, canonical_digest, canonical_json
-from stairways.registry.files import read_json_object, write_bytes_atomic
+from stairways.registry.canonical import JsonObject
+from stairways.registry.sealed import read_sealed, write_sealed
 
 MEMORY_FILE = "clients.json"
+_MEMORY = "memory"
 _PRIVATE = 0o600
 
 
@@ -18,8 +18,7 @@ def write_memory(path: Path, memory: JsonObject) -> None:
     Raises:
         StorageError: If it can't be written; what stood there stays.
     """
-    sealed = {"memory": memory, "sha256": canonical_digest(memory)}
-    write_bytes_atomic(path, canonical_json(sealed), mode=_PRIVATE)
+    write_sealed(path, _MEMORY, memory, mode=_PRIVATE)
 
 
 def read_memory(path: Path) -> JsonObject:
@@ -30,9 +29,4 @@ def read_memory(path: Path) -> JsonObject:
     """
     if not path.exists():
         return {}
-    remedy = "remove it: clients begin with an empty memory then"
-    sealed = read_json_object(path, remedy=remedy)
-    memory = sealed.get("memory")
-    if not isinstance(memory, dict) or sealed.get("sha256") != canonical_digest(memory):
-        raise StorageError("its digest is not that of its content", where=str(path), remedy=remedy)
-    return memory
+    return read_sealed(path, _MEMORY, remedy="remove it: clients begin with an empty memory then")

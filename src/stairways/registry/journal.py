@@ -11,19 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stairways.errors import StorageError
-from stairways.registry.canonical import JsonObject, canonical_digest, canonical_json
-from stairways.registry.files import (
-    read_json_object,
-    remove_stale,
-    storage_error,
-    sync_folder,
-    write_bytes_atomic,
-)
+from stairways.registry.canonical import JsonObject
+from stairways.registry.files import remove_stale, storage_error, sync_folder
+from stairways.registry.sealed import read_sealed, write_sealed
 
 JOURNAL_FOLDER = "journal"
 DONE_FOLDER = "done"
 _SUFFIX = ".json"
-REMEDY = "move it out of the folder, and check which model is live with `stairways registry status`"
+_RECORD = "record"
+REMEDY = "move it out of the folder, and check which model is live with `stairways registry check`"
 
 
 class Journal:
@@ -51,8 +47,7 @@ class Journal:
             self.done.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(error, self.done) from error
-        sealed = {"record": record, "sha256": canonical_digest(record)}
-        write_bytes_atomic(self._place(operation_id), canonical_json(sealed, indent=2))
+        write_sealed(self._place(operation_id), _RECORD, record, indent=2)
 
     def finish(self, operation_id: str) -> None:
         """Move an operation to those that are done; one that is done stays.
@@ -78,7 +73,8 @@ class Journal:
         if not self.folder.is_dir():
             return {}
         remove_stale(self.folder)
-        return {path.stem: _read(path) for path in sorted(self.folder.glob(f"*{_SUFFIX}"))}
+        paths = sorted(self.folder.glob(f"*{_SUFFIX}"))
+        return {path.stem: read_sealed(path, _RECORD, remedy=REMEDY) for path in paths}
 
     @contextmanager
     def parsing(self, operation_id: str, kind: str) -> Iterator[None]:
@@ -94,11 +90,3 @@ class Journal:
 
     def _place(self, operation_id: str) -> Path:
         return self.folder / f"{operation_id}{_SUFFIX}"
-
-
-def _read(path: Path) -> JsonObject:
-    sealed = read_json_object(path, remedy=REMEDY)
-    record = sealed.get("record")
-    if not isinstance(record, dict) or sealed.get("sha256") != canonical_digest(record):
-        raise StorageError("its digest is not that of its content", where=str(path), remedy=REMEDY)
-    return record
