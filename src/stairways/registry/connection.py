@@ -15,8 +15,8 @@ from stairways.errors import StairwaysError, StorageError
 from stairways.registry.canonical import canonical_json
 from stairways.registry.schema import Base
 
-NEWEST_REVISION = "0002"
-KNOWN_REVISIONS = ("0001", NEWEST_REVISION)
+NEWEST_REVISION = "0003"
+KNOWN_REVISIONS = ("0001", "0002", NEWEST_REVISION)
 MIGRATIONS_FOLDER = Path(__file__).parent / "migrations"
 
 CONNECT_SECONDS = 5

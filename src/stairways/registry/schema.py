@@ -230,7 +230,7 @@ class Rollback(Base):
     trigger: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
     failed_model: Mapped[str] = mapped_column(ForeignKey("model_registry.model_id"))
-    target_model: Mapped[str] = mapped_column(ForeignKey("model_registry.model_id"))
+    target_model: Mapped[str | None] = mapped_column(ForeignKey("model_registry.model_id"))
     detected_at: Mapped[dt.datetime]
     swapped_at: Mapped[dt.datetime | None]
     ordered_by: Mapped[str] = mapped_column(Text)
@@ -247,7 +247,6 @@ class Waiver(Base):
     """A person's signed word that one failed verdict of one model may pass."""
 
     __tablename__ = "waivers"
-    __table_args__ = (UniqueConstraint("model_id", "verdict"),)
 
     waiver_id: Mapped[str] = mapped_column(Text, primary_key=True)
     model_id: Mapped[str] = mapped_column(ForeignKey("model_registry.model_id"))
@@ -314,3 +313,13 @@ class AuditHead(Base):
     seq: Mapped[int] = mapped_column(BigInteger)
     hash: Mapped[str] = mapped_column(String(_DIGEST_LENGTH))
     at: Mapped[dt.datetime | None]
+
+
+class RegistryIdentity(Base):
+    """Whose database it is: one row, with the name that the registry's folder has too."""
+
+    __tablename__ = "registry_identity"
+
+    one: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    registry_id: Mapped[str] = mapped_column(Text)
+    bound_at: Mapped[dt.datetime]
