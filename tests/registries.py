@@ -11,7 +11,7 @@ import numpy as np
 from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.gates import required_names
 from stairways.registry.artifact import Artifact, write_artifact
-from stairways.registry.history import DrillRecord, Stage
+from stairways.registry.history_records import DrillRecord, Stage
 from stairways.registry.keys import SigningKey, TrustList
 from stairways.registry.promotion import PromotionOutcome, promote
 from stairways.registry.registry import Registry

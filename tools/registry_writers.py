@@ -29,7 +29,7 @@ from registries import candidate_of, gold_artifact, judged, workplace
 from stairways.errors import StairwaysError
 from stairways.evaluation.gate_config import GateConfig
 from stairways.registry.artifact import write_artifact
-from stairways.registry.history import Stage
+from stairways.registry.history_records import Stage
 from stairways.registry.promotion import promote
 from stairways.registry.registry import Registry
 from stairways.registry.signatures import sign_artifact

@@ -182,7 +182,7 @@ def site():
 
 def _make_live(site, digest, gold):
     """Promote past the drill, as a test may."""
-    from stairways.registry.history import PromotionRecord, Stage
+    from stairways.registry.history_records import PromotionRecord, Stage
 
     with Registry.open(site.registry, lambda: dt.datetime.now(dt.UTC)) as registry:
         at = registry.clock()

@@ -11,7 +11,7 @@ from stairways.live.drill import WayBack, drill
 from stairways.live.rollback import roll_back
 from stairways.live.watch import Watch
 from stairways.monitoring.log_pager import LogPager
-from stairways.registry.history import Stage
+from stairways.registry.history_records import Stage
 
 GOOD = {
     "seconds_to_detect": 0.1,

@@ -12,7 +12,7 @@ from stairways.evaluation.trigger_config import TriggerConfig
 from stairways.live.evidence_file import EvidenceFile
 from stairways.live.watch import Watch
 from stairways.monitoring.log_pager import LogPager
-from stairways.registry.history import Stage
+from stairways.registry.history_records import Stage
 
 DATES = ("2026-06-26", "2026-06-29", "2026-06-30")
 

@@ -15,7 +15,7 @@ from stairways.live.rollback import Rollback, go_on, roll_back
 from stairways.live.targets import choose_target, ensure_target
 from stairways.monitoring.log_pager import LogPager
 from stairways.registry.connection import writing
-from stairways.registry.history import Stage
+from stairways.registry.history_records import Stage
 from stairways.registry.promotion import recover
 
 

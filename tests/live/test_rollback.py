@@ -25,7 +25,7 @@ from stairways.live.targets import choose_target, figures_of
 from stairways.live.watch import WATCH, Watch
 from stairways.monitoring.log_pager import LogPager
 from stairways.registry.connection import writing
-from stairways.registry.history import Stage
+from stairways.registry.history_records import Stage
 
 GOLD = gold_artifact()
 FIRST, SECOND, THIRD = (candidate_of(GOLD, number) for number in range(3))

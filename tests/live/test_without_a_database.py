@@ -11,7 +11,7 @@ from stairways.errors import StorageError
 from stairways.evaluation.trigger_config import TriggerConfig
 from stairways.live.rollback import go_on, roll_back
 from stairways.live.targets import choose_target
-from stairways.registry.history import Stage
+from stairways.registry.history_records import Stage
 from stairways.registry.registry import Registry
 
 PROMOTE = """
@@ -19,7 +19,7 @@ import datetime as dt, resource, signal, sys
 from pathlib import Path
 from stairways.errors import StairwaysError
 from stairways.evaluation.gate_config import GateConfig
-from stairways.registry.history import Stage
+from stairways.registry.history_records import Stage
 from stairways.registry.promotion import promote
 from stairways.registry.registry import Registry
 registry = Registry.open(Path(sys.argv[1]), lambda: dt.datetime.fromisoformat(sys.argv[3]))

@@ -22,7 +22,7 @@ import stairways
 from registries import ManualClock, Workplace, candidate_of, gold_artifact, workplace
 from stairways.live.rollback import KIND, RollbackOrder, go_on, roll_back
 from stairways.monitoring.pager import Delivery, FlushReport
-from stairways.registry.history import Stage
+from stairways.registry.history_records import Stage
 from stairways.registry.promotion import recover
 from stairways.registry.registry import Registry
 

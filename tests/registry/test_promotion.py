@@ -18,7 +18,7 @@ from stairways.errors import SignatureError, StorageError
 from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.gates import required_names
 from stairways.registry.connection import writing
-from stairways.registry.history import RollbackRecord, Stage
+from stairways.registry.history_records import RollbackRecord, Stage
 from stairways.registry.keys import SigningKey
 from stairways.registry.promotion import recover
 from stairways.registry.registry import Registry

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from registries import Workplace, candidate_of, gold_artifact, judged, workplace
 from stairways.errors import StorageError
 from stairways.registry.connection import writing
-from stairways.registry.history import Stage
+from stairways.registry.history_records import Stage
 from stairways.registry.promotion import recover
 from stairways.registry.upkeep import look_after
 

@@ -36,7 +36,7 @@ def promote(
 ) -> int:
     """Promote a model if every condition holds, and show each."""
     from stairways.config import load_settings
-    from stairways.registry.history import Stage
+    from stairways.registry.history_records import Stage
     from stairways.registry.promotion import promote as try_to_promote
 
     settings = load_settings(config, {})

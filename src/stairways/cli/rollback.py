@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stairways.config import Settings
     from stairways.live.drill import DrillOutcome, WayBack
     from stairways.live.rollback import RollbackOutcome
-    from stairways.registry.history import DrillRecord
+    from stairways.registry.history_records import DrillRecord
 
 app = typer.Typer(help="The way back, and its rehearsal.", no_args_is_help=True)
 

@@ -26,7 +26,7 @@ from stairways.live.rollback import DONE
 from stairways.live.supervisor import service_record
 from stairways.market.sessions import FULL_SESSION_MINUTES
 from stairways.registry.artifact import read_artifact, write_artifact
-from stairways.registry.history import DrillRecord, PromotionRecord, RollbackRecord, Stage
+from stairways.registry.history_records import DrillRecord, PromotionRecord, RollbackRecord, Stage
 from stairways.registry.keys import SigningKey
 from stairways.registry.registry import Registry, new_operation_id
 from stairways.registry.signatures import sign_artifact

@@ -22,7 +22,7 @@ from stairways.live.supervisor import service_record
 from stairways.monitoring.page import Page, incident_key
 from stairways.registry.canonical import canonical_json
 from stairways.registry.files import storage_error, write_bytes_atomic
-from stairways.registry.history import RollbackRecord
+from stairways.registry.history_records import RollbackRecord
 from stairways.registry.registry import Registry, new_operation_id
 from stairways.registry.store import ROLLBACK_LOCK
 

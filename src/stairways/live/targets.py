@@ -17,7 +17,7 @@ from stairways.evaluation.gates import required_names
 from stairways.evaluation.verdicts import GateResult
 from stairways.live.live_evidence import RecordedFigures
 from stairways.live.triggers import satisfies
-from stairways.registry.history import Stage
+from stairways.registry.history_records import Stage
 from stairways.registry.records import verdict_from_record
 
 if TYPE_CHECKING:

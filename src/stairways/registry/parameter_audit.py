@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stairways.registry.history import LayerChange
+from stairways.registry.history_records import LayerChange
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from stairways.errors import SignatureError, StairwaysError, StorageError
 from stairways.evaluation.gates import required_names
-from stairways.registry.history import LayerChange, PromotionRecord, Stage
+from stairways.registry.history_records import LayerChange, PromotionRecord, Stage
 from stairways.registry.parameter_audit import layer_changes
 from stairways.registry.registry import Registry, new_operation_id
 from stairways.registry.waivers import verify_waiver
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stairways.evaluation.gate_config import GateConfig
     from stairways.registry.artifact import Artifact
     from stairways.registry.canonical import JsonObject
-    from stairways.registry.history import WaiverRecord
+    from stairways.registry.history_records import WaiverRecord
     from stairways.registry.records import ModelRecord
     from stairways.registry.signatures import TrustedArtifact
 

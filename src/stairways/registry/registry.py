@@ -16,7 +16,8 @@ from stairways.registry.audit import Fault, SignedHead
 from stairways.registry.canonical import canonical_json
 from stairways.registry.connection import make_engine, prepare, sqlite_url
 from stairways.registry.files import read_json_object, storage_error, write_bytes_atomic
-from stairways.registry.history import ModelHistory, Stage
+from stairways.registry.history import ModelHistory
+from stairways.registry.history_records import Stage
 from stairways.registry.journal import Journal
 from stairways.registry.keys import SigningKey, TrustList, write_trust
 from stairways.registry.records import ModelRecord

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from stairways.registry.history import Stage
+from stairways.registry.history_records import Stage
 
 if TYPE_CHECKING:
     from stairways.registry.audit import AuditEntry
-    from stairways.registry.history import DrillRecord, PromotionRecord, RollbackRecord, WaiverRecord
+    from stairways.registry.history_records import DrillRecord, PromotionRecord, RollbackRecord, WaiverRecord
     from stairways.registry.registry import Registry
 
 Facts = dict[str, tuple[Any, ...]]

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from stairways.errors import StairwaysError, StorageError
 from stairways.registry.connection import reading
 from stairways.registry.files import storage_error
-from stairways.registry.history import Stage
+from stairways.registry.history_records import Stage
 from stairways.registry.journal import JOURNAL_FOLDER
 from stairways.registry.registry import DATABASE_FILE, HEADS_FOLDER
 from stairways.registry.store import (

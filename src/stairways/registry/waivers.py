@@ -6,7 +6,7 @@ import datetime as dt
 
 from stairways.errors import SignatureError
 from stairways.registry.canonical import canonical_json
-from stairways.registry.history import WaiverRecord
+from stairways.registry.history_records import WaiverRecord
 from stairways.registry.keys import SigningKey, TrustedKey, TrustList
 from stairways.registry.signatures import Signature
 
