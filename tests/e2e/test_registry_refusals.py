@@ -96,7 +96,6 @@ MISUSES = {
         ("rollback", "now", "--to", "gold", "--reason", "x"),
         "it is what is live; name another",
     ),
-    "back from the only gold": (("rollback", "now", "--reason", "x"), "no gold that can be read"),
     "no drill at all": (("rollback", "drill", "--repeat", "0"), "--repeat"),
     "too long a socket": (("serve", "--socket", "s" * 120), "a socket's path has 100 at most"),
 }
@@ -271,20 +270,29 @@ def _leave_half_done(site: Site, digest, gold, incident, now):
         registry.journal.write("rollback-1", journal_record(outcome))
 
 
-def test_a_watch_that_finds_nothing_to_go_back_to_pages_and_goes_on(site):
-    made, gold, _ = site
+def test_a_watch_that_finds_nothing_to_go_back_to_stops_the_service_pages_and_goes_on(site):
+    made, gold, digest = site
+    service = made.serve()
     said = made.watch()
     shutil.rmtree(made.registry / "artifacts" / gold)
     Incidents(made.registry).report(Incident("ann", "trades nonsense", _now()))
-    pages = made.folder / "paging/pages.jsonl"
-    until = time.monotonic() + 60
-    while time.monotonic() < until and not (
-        pages.exists() and "no gold that can be read" in pages.read_text()
-    ):
-        time.sleep(0.05)
-    assert "can't see everything" in pages.read_text()
+    wait_for(lambda: "the service is stopped" in said.read_text(), said)
+    pages = (made.folder / "paging/pages.jsonl").read_text()
+    assert f"NOT rolled back from {digest[:12]}" in pages
+    wait_for(lambda: not (made.registry / "service/service.json").exists(), service)
     assert made.running[-1].poll() is None
-    assert "no gold that can be read" in said.read_text()
+    (way,) = made.json("rollback", "list")
+    assert (way["failed_model"], way["target_model"]) == (digest, None)
+
+
+def test_the_way_back_from_the_only_gold_stops_the_service(site):
+    made, gold, _ = site
+    made.run("rollback", "now", "--reason", "trades nonsense")
+    service = made.serve()
+    said = made.run("rollback", "now", "--reason", "gold trades nonsense too", status=3).out
+    assert f"NOT rolled back from {gold[:12]} (" in said
+    assert "nothing verifies that could be gone back to" in said
+    wait_for(lambda: not (made.registry / "service/service.json").exists(), service)
 
 
 def _now():

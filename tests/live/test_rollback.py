@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from registries import Workplace, candidate_of, gold_artifact, judged, workplace
-from stairways.errors import ArtifactError, PagingError, ServiceError, StorageError
+from stairways.errors import PagingError, ServiceError, StorageError
 from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.trigger_config import TriggerConfig
 from stairways.live.incidents import Incident, Incidents
@@ -22,10 +22,12 @@ from stairways.live.rollback import (
     roll_back,
 )
 from stairways.live.targets import choose_target, figures_of
+from stairways.live.trips import Outcome
 from stairways.live.watch import WATCH, Watch
 from stairways.monitoring.log_pager import LogPager
 from stairways.registry.connection import writing
 from stairways.registry.history_records import Stage
+from stairways.registry.stories import differences
 
 GOLD = gold_artifact()
 FIRST, SECOND, THIRD = (candidate_of(GOLD, number) for number in range(3))
@@ -306,11 +308,102 @@ def test_without_a_database_the_target_is_gold(place, monkeypatch):
     assert choose_target(place.registry, SECOND.digest, TriggerConfig()).digest == GOLD.digest
 
 
-def test_without_a_gold_there_is_no_way_back(place):
-    for digest in (GOLD.digest, FIRST.digest):
+def damage(place: Workplace, *digests: str) -> None:
+    for digest in digests:
         (place.registry.store.place(digest) / "manifest.json").write_bytes(b"{}")
-    with pytest.raises(ArtifactError, match="no gold that can be read"):
-        choose_target(place.registry, SECOND.digest, TriggerConfig())
+
+
+def test_with_nothing_to_go_back_to_the_service_is_stopped_and_the_model_barred(place, pager, tmp_path):
+    damage(place, GOLD.digest, FIRST.digest)
+    target = choose_target(place.registry, SECOND.digest, TriggerConfig()).digest
+    assert target is None
+    restarter = Restarter()
+    outcome = roll_back(place.registry, restarter, pager, order_of(place, target=None))
+    assert restarter.asked == ["stop"]
+    assert statuses(outcome)["swap"] == "failed"
+    assert statuses(outcome)["log"] == "done"
+    assert not outcome.finished
+    assert "nothing verifies" in outcome.what_happened()
+    assert "the service is stopped" in outcome.what_happened()
+    registry = place.registry
+    assert registry.store.is_quarantined(SECOND.digest)
+    assert registry.store.is_latched
+    (record,) = registry.history.rollbacks()
+    assert (record.target_model, record.swapped_at) == (None, None)
+    assert "NOT rolled back" in (tmp_path / "pages.jsonl").read_text()
+    assert differences(registry) == ()
+
+
+def test_gold_that_is_whole_again_is_gone_back_to(place, pager):
+    """Each time that it is gone on with, another target is looked for."""
+    manifest = place.registry.store.place(GOLD.digest) / "manifest.json"
+    whole = manifest.read_bytes()
+    damage(place, GOLD.digest, FIRST.digest)
+    roll_back(place.registry, Restarter(), pager, order_of(place, target=None))
+    (still,) = go_on(place.registry, Restarter(), pager)
+    assert still.swapped_at is None
+    manifest.write_bytes(whole)
+    (outcome,) = go_on(place.registry, Restarter(), pager)
+    assert outcome.order.target == GOLD.digest
+    assert outcome.swapped_at is not None
+    assert place.registry.store.champion() == GOLD.digest
+    (record,) = place.registry.history.rollbacks()
+    assert record.target_model == GOLD.digest
+    assert place.registry.history.live_at(place.clock()).model_id == GOLD.digest
+    assert differences(place.registry) == ()
+    assert place.registry.verify_audit() == ()
+    assert not place.registry.journal.pending()
+
+
+def test_the_watch_stops_what_it_can_not_replace_and_goes_on_when_gold_is_whole(place, pager, tmp_path):
+    manifest = place.registry.store.place(GOLD.digest) / "manifest.json"
+    whole = manifest.read_bytes()
+    damage(place, GOLD.digest, FIRST.digest)
+    restarter = Restarter()
+    watch = Watch(place.registry, restarter, pager, TriggerConfig())
+    Incidents(place.registry.root).report(Incident("ann", "trades nonsense", place.clock()))
+    assert watch.look().swapped_at is None
+    assert restarter.asked == ["stop"]
+    for _ in range(3):
+        assert watch.look() is None
+        assert any("tried again at each look" in line for line in watch.faults)
+    assert restarter.asked == ["stop"]
+    assert (tmp_path / "pages.jsonl").read_text().count("NOT rolled back") == 1
+    manifest.write_bytes(whole)
+    assert watch.look().order.target == GOLD.digest
+    assert place.registry.store.champion() == GOLD.digest
+
+
+def test_the_watch_tells_that_the_way_back_is_lost_while_all_else_is_well(place, pager):
+    watch = watch_of(place, pager)
+    assert watch.look() is None
+    assert watch.faults == ()
+    damage(place, GOLD.digest)
+    # it is looked at once a minute
+    watch = watch_of(place, pager)
+    assert watch.look() is None
+    assert any("no gold verifies" in line for line in watch.faults)
+    assert place.registry.store.champion() == SECOND.digest
+
+
+def test_a_damaged_trust_list_is_told_and_bars_no_model(place, pager):
+    trust = place.registry.store.trust_file
+    trust.write_bytes(trust.read_bytes()[:-20])
+    watch = watch_of(place, pager)
+    assert watch.look() is None
+    assert any("trust.json" in line for line in watch.faults)
+    assert [trip.outcome for trip in watch.trips if trip.name == "integrity"] == [Outcome.UNMEASURED]
+    assert not place.registry.store.is_quarantined(SECOND.digest)
+    assert place.registry.store.champion() == SECOND.digest
+
+
+def test_a_gold_that_failed_is_quarantined_everywhere(place, pager):
+    registry = place.registry
+    roll_back(registry, Restarter(), pager, order_of(place))
+    roll_back(registry, Restarter(), pager, order_of(place, failed=GOLD.digest, target=FIRST.digest))
+    assert registry.store.champion() == FIRST.digest
+    assert registry.history.find(GOLD.digest).role == Stage.QUARANTINED
+    assert differences(registry) == ()
 
 
 def watch_of(place: Workplace, pager) -> Watch:

@@ -35,7 +35,10 @@ def now(
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Go back now: what is live is quarantined for good."""
+    """Go back now: what is live is quarantined for good.
+
+    Where nothing verifies that could be gone back to, the service is stopped.
+    """
     import time
 
     from stairways.config import load_settings
@@ -51,6 +54,7 @@ def now(
         failed = opened.store.champion()
         if failed is None:
             raise StorageError("nothing is live", where=str(registry))
+        target: str | None
         if to:
             # a whole digest needs no database
             target = to if is_digest(to) else opened.resolve(to)
@@ -80,7 +84,7 @@ def finish(
         with opened.store.lock():
             opened.store.clean()
             lines = recover(opened)
-        outcomes = go_on(opened, restarter, pager)
+        outcomes = go_on(opened, restarter, pager, settings.resolved_triggers())
     for line in lines:
         typer.echo(line)
     status = [_told(outcome, as_json=as_json) for outcome in outcomes]

@@ -1,9 +1,9 @@
 """The way back: latch, snapshot, swap, serve, restart, page, log; journaled, each step done once.
 
 The journal is written before the first step and after each. A step that fails is noted, told, and does not
-stop those after it; only where the link could not be replaced the service is stopped, for a bad model that
-answers is worse than none. :func:`go_on` takes up what a killed process left. Nothing here needs the database
-but the last step.
+stop those after it; only where the link could not be replaced, also because nothing verifies that could be
+gone back to, the service is stopped: a bad model that answers is worse than none. :func:`go_on` takes up what
+a killed process left. Nothing here needs the database but the last step.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from stairways.errors import ServiceError, StairwaysError, StorageError
+from stairways.errors import ArtifactError, ServiceError, StairwaysError, StorageError
+from stairways.evaluation.trigger_config import TriggerConfig
 from stairways.live.address import Address
 from stairways.live.client import ServiceClient
 from stairways.live.supervisor import service_record
+from stairways.live.targets import choose_target, ensure_target
 from stairways.monitoring.page import Page, incident_key
 from stairways.registry.canonical import canonical_json
 from stairways.registry.files import storage_error, write_bytes_atomic
@@ -37,7 +39,10 @@ SNAPSHOT_SECONDS = 1.0
 SERVING_SECONDS = 30.0
 LOCK_SECONDS = 5.0
 """How long a way back waits for a promotion under way; then it goes ahead."""
+NO_SERVICE = 503
+"""Status of the error that says that no service runs."""
 _LOOK_SECONDS = 0.002
+NO_TARGET = "nothing verifies that could be gone back to"
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 _HOST = "stairways"
 
@@ -51,7 +56,8 @@ class RollbackOrder:
         reason: In words, with what was observed.
         ordered_by: Who, or what watches.
         failed: Digest of what is live.
-        target: Digest of what shall be.
+        target: Digest of what shall be; None where nothing verifies: the service is stopped then, and a
+            target is looked for each time that the way back is gone on with.
         detected_at: When the trigger was seen.
         is_drill: Whether it is a rehearsal: nothing is quarantined then.
         incident: Name of the reported incident that it deals with.
@@ -61,7 +67,7 @@ class RollbackOrder:
     reason: str
     ordered_by: str
     failed: str
-    target: str
+    target: str | None
     detected_at: dt.datetime
     is_drill: bool = False
     incident: str | None = None
@@ -131,12 +137,14 @@ class RollbackOutcome:
 
     def what_happened(self) -> str:
         """Return in words what is live now."""
-        failed, target = self.order.failed[:12], self.order.target[:12]
+        failed, target = self.order.failed[:12], self.order.target
+        to = "" if target is None else f" to {target[:12]}"
         if self.swapped_at is not None:
-            return f"rolled back from {failed} to {target}"
-        swap = self.step("swap")
+            return f"rolled back from {failed}{to}"
+        swap, stop = self.step("swap"), self.step("stop")
         why = "the link was not replaced" if swap is None else swap.detail
-        return f"NOT rolled back from {failed} to {target} ({why})"
+        stopped = "" if stop is None or stop.status != DONE else "; the service is stopped"
+        return f"NOT rolled back from {failed}{to} ({why}){stopped}"
 
     def as_record(self) -> RollbackRecord:
         """Return it as the database keeps it."""
@@ -202,7 +210,7 @@ class Rollback:
             self._take("serve", self._serve)
             self._take("restart", self._restart)
         else:
-            self._take("stop", self._restarter.stop)
+            self._take("stop", self._stop)
         self._take("page", self._page)
         self._take("log", self._log, again=self._moved)
         self._keep()
@@ -293,6 +301,10 @@ class Rollback:
                 alone = False
             if (live := self._overtaken()) is not None:
                 raise _NothingToDo(f"{live[:12]} is live by now")
+            if self.order.target is None:
+                raise ArtifactError(
+                    NO_TARGET, where=str(store.artifacts), remedy="restore gold's folder from a copy"
+                )
             # verified before it goes live: a way back that leads nowhere is none
             self._registry.read(self.order.target)
             store.swap(self.order.target)
@@ -331,6 +343,14 @@ class Rollback:
     def _restart(self) -> str:
         self._service(SNAPSHOT_SECONDS).close()
         return self._restarter.restart()
+
+    def _stop(self) -> str:
+        try:
+            return self._restarter.stop()
+        except ServiceError as error:
+            if error.status == NO_SERVICE:
+                raise _NothingToDo(error.what) from error
+            raise
 
     def _page(self) -> str:
         order = self.order
@@ -391,9 +411,32 @@ def roll_back(
     return Rollback(registry, restarter, pager, outcome, since).run()
 
 
-def go_on(registry: Registry, restarter: Restarter, pager: Pager) -> tuple[RollbackOutcome, ...]:
-    """Take up every rollback that was begun and not finished."""
-    return tuple(Rollback(registry, restarter, pager, outcome).run() for outcome in unfinished(registry))
+def go_on(
+    registry: Registry, restarter: Restarter, pager: Pager, triggers: TriggerConfig | None = None
+) -> tuple[RollbackOutcome, ...]:
+    """Take up every rollback that was begun and not finished.
+
+    Args:
+        registry: The registry.
+        restarter: Who restarts the service.
+        pager: Who tells people.
+        triggers: What a target must satisfy, where another has to be found; by default the shipped ones.
+    """
+    begun = [aimed(registry, outcome, triggers or TriggerConfig()) for outcome in unfinished(registry)]
+    return tuple(Rollback(registry, restarter, pager, outcome).run() for outcome in begun)
+
+
+def aimed(registry: Registry, outcome: RollbackOutcome, triggers: TriggerConfig) -> RollbackOutcome:
+    """Return a way back whose target can be gone to, if there is one: meanwhile the first may be none."""
+    swap, order = outcome.step("swap"), outcome.order
+    if swap is not None and swap.settled:
+        return outcome
+    try:
+        ensure_target(registry, order.failed, order.target)
+    except StairwaysError:
+        target = choose_target(registry, order.failed, triggers).digest
+        return replace(outcome, order=replace(order, target=target))
+    return outcome
 
 
 def unfinished(registry: Registry) -> tuple[RollbackOutcome, ...]:

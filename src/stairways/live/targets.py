@@ -11,16 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stairways.errors import ArtifactError, StairwaysError, StorageError
+from stairways.errors import StairwaysError, StorageError
 from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.gates import required_names
 from stairways.evaluation.verdicts import GateResult
 from stairways.live.live_evidence import RecordedFigures
 from stairways.live.triggers import satisfies
+from stairways.registry.files import read_json_object
 from stairways.registry.history_records import Stage
+from stairways.registry.manifest import ARTIFACT_FILE
 from stairways.registry.records import verdict_from_record
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from stairways.evaluation.trigger_config import TriggerConfig
     from stairways.registry.registry import Registry
 
@@ -34,11 +38,11 @@ class Target:
     """Where a way back leads.
 
     Attributes:
-        digest: The model.
+        digest: The model; None where not even gold can be read.
         reason: Why this one.
     """
 
-    digest: str
+    digest: str | None
     reason: str
 
 
@@ -47,16 +51,14 @@ def choose_target(
 ) -> Target:
     """Return the model that shall be live instead of another.
 
-    Without a database the history is unknown, and it is gold.
+    Without a database the history is unknown, and it is gold. Where not even gold verifies there is none:
+    the service must be stopped.
 
     Args:
         registry: The registry.
         failed: Digest of what is live.
         triggers: What a target must satisfy itself.
         gate: Says which verdicts make its gate.
-
-    Raises:
-        ArtifactError: If not even gold can be read.
     """
     try:
         earlier = _earlier_champions(registry, failed, triggers, gate or GateConfig())
@@ -65,25 +67,23 @@ def choose_target(
     if earlier:
         sharpe, digest = max(earlier)
         return Target(digest, f"the best earlier champion, net Sharpe {sharpe:.2f} at its last gate")
-    gold = _gold(registry, failed)
+    gold = gold_to_go_back_to(registry, failed)
     if gold is None:
-        raise ArtifactError(
-            "no gold that can be read",
-            where=str(registry.root),
-            remedy="restore its folder from a copy, or stop the service: `stairways serve --stop`",
-        )
+        return Target(None, "no gold can be read, and no earlier champion")
     return Target(gold, "gold: no earlier champion satisfies the triggers")
 
 
-def ensure_target(registry: Registry, failed: str, target: str) -> None:
-    """Refuse a target that a person named and that would only stop the service.
+def ensure_target(registry: Registry, failed: str, target: str | None) -> None:
+    """Refuse a target that would only stop the service.
 
     Raises:
-        StorageError: If it is what is live, is quarantined or does not verify.
+        StorageError: If it is none, is what is live, is quarantined or does not verify.
     """
     remedy = "name another, or none: the best earlier one is found then"
     why = ""
-    if target == failed:
+    if target is None:
+        why = "there was none"
+    elif target == failed:
         why = "it is what is live"
     elif registry.store.is_quarantined(target):
         why = "it is quarantined for good"
@@ -93,7 +93,7 @@ def ensure_target(registry: Registry, failed: str, target: str) -> None:
         except StairwaysError as error:
             why = error.line()
     if why:
-        raise StorageError(f"a way back to it leads nowhere: {why}", where=target[:12], remedy=remedy)
+        raise StorageError(f"a way back to it leads nowhere: {why}", where=str(target)[:12], remedy=remedy)
 
 
 def figures_of(record: Mapping[str, Any], gate: GateConfig) -> RecordedFigures:
@@ -130,10 +130,16 @@ def _earlier_champions(
     return found
 
 
-def _gold(registry: Registry, failed: str) -> str | None:
-    """Return a gold that verifies; the store alone is asked, whatever became of the database."""
-    for digest in registry.store.digests():
+def gold_to_go_back_to(registry: Registry, failed: str) -> str | None:
+    """Return a gold that verifies, None where none does; the store alone is asked."""
+    try:
+        digests = registry.store.digests()
+    except StorageError:
+        return None
+    for digest in digests:
         if digest == failed or registry.store.is_quarantined(digest):
+            continue
+        if not _says_gold(registry.store.place(digest)):
             continue
         try:
             artifact = registry.read(digest).loaded.artifact
@@ -142,3 +148,11 @@ def _gold(registry: Registry, failed: str) -> str | None:
         if artifact.role == "gold":
             return digest
     return None
+
+
+def _says_gold(place: Path) -> bool:
+    """Whether an artifact calls itself gold: those that don't need not be verified to be passed over."""
+    try:
+        return bool(read_json_object(place / ARTIFACT_FILE, remedy="").get("role") == "gold")
+    except StairwaysError:
+        return False

@@ -21,11 +21,12 @@ from stairways.live.rollback import (
     Rollback,
     RollbackOrder,
     RollbackOutcome,
+    aimed,
     go_on,
     roll_back,
     unfinished,
 )
-from stairways.live.targets import choose_target, ensure_target
+from stairways.live.targets import choose_target, gold_to_go_back_to
 from stairways.live.triggers import judge
 from stairways.live.trips import Trip, first_tripped
 from stairways.monitoring.page import Page, incident_key
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 WATCH = "stairways watch"
 OTHERS_SECONDS = 15.0
 """How long a way back that another process leads may take to the link; then the watch goes on with it."""
+GOLD_SECONDS = 60.0
+"""Between two looks at whether gold still verifies."""
 Evidence = Callable[[], LiveEvidence]
 
 
@@ -75,6 +78,8 @@ class Watch:
         self._dealt_with: set[str] = set()
         self._unfinished: tuple[RollbackOutcome, ...] = ()
         self._seen: dict[str, float] = {}
+        self._next_look_at_gold = 0.0
+        self._gold_stands = True
 
     def look(self) -> RollbackOutcome | None:
         """Look once; return the rollback that was taken, None where none was needed.
@@ -83,13 +88,14 @@ class Watch:
         judged all the same.
 
         Raises:
-            StairwaysError: If it can't be seen what is live, or there is nothing to go back to.
+            StairwaysError: If it can't be seen what is live.
         """
         champion = self._registry.store.champion()
         self.faults = ()
         if champion is None:
             self.faults = self._link_lost()
             return None
+        self.faults = self._way_back_lost(champion)
         begun = self._begun(champion)
         if begun is not None:
             return self._gone_on(begun)
@@ -121,7 +127,7 @@ class Watch:
 
         Without that an incident that was dealt with would roll back a second time, from the good model.
         """
-        outcomes = go_on(self._registry, self._restarter, self._pager)
+        outcomes = go_on(self._registry, self._restarter, self._pager, self._triggers)
         for outcome in outcomes:
             if outcome.order.incident is not None:
                 self._dealt_with.add(outcome.order.incident)
@@ -169,6 +175,16 @@ class Watch:
         where = self._registry.store.link
         return (f"{where}: the champion's link is gone; {live[-1].model_id[:12]} was live",) if live else ()
 
+    def _way_back_lost(self, champion: str) -> tuple[str, ...]:
+        """Return what to tell where no gold verifies any more: when one is needed it is too late."""
+        if time.monotonic() >= self._next_look_at_gold:
+            self._next_look_at_gold = time.monotonic() + GOLD_SECONDS
+            self._gold_stands = gold_to_go_back_to(self._registry, "") is not None
+        if self._gold_stands:
+            return ()
+        where = self._registry.store.artifacts
+        return (f"{where}: no gold verifies: a way back would stop the service; restore gold from a copy",)
+
     def _begun(self, champion: str) -> RollbackOutcome | None:
         """Return the way back from what is live that was begun and never replaced the link.
 
@@ -189,7 +205,7 @@ class Watch:
 
     def _gone_on(self, outcome: RollbackOutcome) -> RollbackOutcome | None:
         """Go on with a way back, unless another process leads it; return it when the link is replaced."""
-        name, order, registry = outcome.operation_id, outcome.order, self._registry
+        name, registry = outcome.operation_id, self._registry
         seen = self._seen.setdefault(name, time.monotonic())
         with ExitStack() as held:
             try:
@@ -197,11 +213,7 @@ class Watch:
             except StorageError:
                 if time.monotonic() < seen + OTHERS_SECONDS:
                     return None
-            try:
-                ensure_target(registry, order.failed, order.target)
-            except StairwaysError:
-                target = choose_target(registry, order.failed, self._triggers).digest
-                outcome = replace(outcome, order=replace(order, target=target))
+            outcome = aimed(registry, outcome, self._triggers)
             outcome = Rollback(registry, self._restarter, self._pager, outcome).run()
         self._unfinished = (outcome,)
         swap = outcome.step("swap")
@@ -253,7 +265,16 @@ class Watch:
         )
         return roll_back(self._registry, self._restarter, self._pager, order, since=since)
 
-    def _integrity(self, champion: str) -> IntegrityFinding:
+    def _integrity(self, champion: str) -> IntegrityFinding | None:
+        """Return whether what is live is as it was signed; None where it can't be told whom to believe.
+
+        A trust list that is damaged says nothing about the model: it is no reason to bar that for good.
+        """
+        try:
+            self._registry.store.trust()
+        except StairwaysError as error:
+            self.faults = (*self.faults, error.line())
+            return None
         try:
             trusted = self._registry.read(champion)
         except StairwaysError as error:

@@ -152,16 +152,19 @@ class ModelHistory:
         check_storable(rollback)
         with writing(self._engine, durable=True) as connection:
             row = asdict(rollback)
-            if _stands(connection, Rollback, rollback.operation_id):
-                names = ("steps", "swapped_at", "seconds_to_swap", "seconds_to_serving")
+            standing = _target_of(connection, rollback.operation_id)
+            if standing is not None:
+                names = ("target_model", "steps", "swapped_at", "seconds_to_swap", "seconds_to_serving")
                 again = update(Rollback).filter_by(operation_id=rollback.operation_id)
                 connection.execute(again.values({name: row[name] for name in names}))
+                if standing != (rollback.target_model,):
+                    self._note_redirected(connection, rollback)
             else:
                 connection.execute(insert(Rollback).values(row))
                 if not rollback.is_drill:
                     _quarantine(connection, rollback.failed_model)
                 self._note_rollback(connection, rollback)
-            if rollback.swapped_at is not None:
+            if rollback.swapped_at is not None and rollback.target_model is not None:
                 tenure = TenureRecord(
                     model_id=rollback.target_model,
                     began_at=rollback.swapped_at,
@@ -187,6 +190,12 @@ class ModelHistory:
         at = rollback.swapped_at or rollback.detected_at
         at, details = _not_before_last_row(connection, at, details)
         _note(connection, at, rollback.ordered_by, "model.rolled_back", rollback.failed_model, details)
+
+    def _note_redirected(self, connection: Connection, rollback: RollbackRecord) -> None:
+        details = {"operation_id": rollback.operation_id, "target": rollback.target_model}
+        at = rollback.swapped_at or rollback.detected_at
+        at, details = _not_before_last_row(connection, at, details)
+        _note(connection, at, rollback.ordered_by, "rollback.redirected", rollback.failed_model, details)
 
     def restore(self, operation_id: str, model_id: str, at: dt.datetime, by: str) -> None:
         """Record that what was live before a drill is live again; recorded twice, it stands once."""
@@ -257,7 +266,7 @@ class ModelHistory:
         """Record a waiver.
 
         Raises:
-            StorageError: If the model is unknown, or this verdict of it was waived before.
+            StorageError: If the model is unknown.
         """
         check_storable(waiver)
         with writing(self._engine, durable=True) as connection:
@@ -330,6 +339,12 @@ def _stands(connection: Connection, table: type[Base], operation_id: str) -> boo
     return connection.execute(query).first() is not None
 
 
+def _target_of(connection: Connection, operation_id: str) -> tuple[str | None] | None:
+    """Return where a rollback that is recorded leads, None for one that is not."""
+    found = connection.execute(select(Rollback.target_model).filter_by(operation_id=operation_id)).first()
+    return None if found is None else (found[0],)
+
+
 def _move(connection: Connection, model_id: str, stage_from: str, stage_to: str) -> None:
     model = _model(connection, model_id)
     if model is None or model.role != stage_from:
@@ -384,11 +399,7 @@ def _not_before_last_row(
 
 
 def _quarantine(connection: Connection, model_id: str) -> None:
-    connection.execute(
-        update(ModelRegistry)
-        .where(ModelRegistry.model_id == model_id, ModelRegistry.role != str(Stage.GOLD))
-        .values(role=str(Stage.QUARANTINED))
-    )
+    connection.execute(update(ModelRegistry).filter_by(model_id=model_id).values(role=str(Stage.QUARANTINED)))
 
 
 def _latched(connection: Connection) -> tuple[str, ...]:

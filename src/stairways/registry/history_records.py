@@ -115,7 +115,7 @@ class RollbackRecord:
         trigger: What it was triggered by.
         reason: In words, with what was observed.
         failed_model: Digest of what was live.
-        target_model: Digest of what is live since.
+        target_model: Digest of what is live since; None where nothing was left to go back to.
         detected_at: When the trigger was seen.
         swapped_at: When the link was replaced; None if it could not be.
         ordered_by: Who, or the part of the product that watches.
@@ -132,7 +132,7 @@ class RollbackRecord:
     trigger: str
     reason: str
     failed_model: str
-    target_model: str
+    target_model: str | None
     detected_at: dt.datetime
     swapped_at: dt.datetime | None
     ordered_by: str

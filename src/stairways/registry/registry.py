@@ -18,6 +18,7 @@ from stairways.registry.connection import make_engine, prepare, sqlite_url
 from stairways.registry.files import read_json_object, storage_error, write_bytes_atomic
 from stairways.registry.history import ModelHistory
 from stairways.registry.history_records import Stage
+from stairways.registry.identity import bind
 from stairways.registry.journal import Journal
 from stairways.registry.keys import SigningKey, TrustList, write_trust
 from stairways.registry.records import ModelRecord
@@ -52,11 +53,11 @@ class Registry:
         """Make a registry; one that is there stays as it is.
 
         Raises:
-            StorageError: If it can't be made.
+            StorageError: If it can't be made, or the database is another registry's.
         """
         Store(root).create()
         engine = make_engine(url or sqlite_url(root / DATABASE_FILE))
-        _prepare(engine)
+        _prepare(engine, root, clock(), anew=True)
         return cls(root, engine, clock)
 
     @classmethod
@@ -70,11 +71,11 @@ class Registry:
             needs_database: Whether to refuse when the database can't be used; a way back goes without it.
 
         Raises:
-            StorageError: If the folder is no registry, or the database can't be used.
+            StorageError: If the folder is no registry, or the database can't be used or is another's.
         """
         Store(root).require()
         try:
-            return cls(root, _opened(root, url), clock)
+            return cls(root, _opened(root, url, clock()), clock)
         except StorageError as error:
             if needs_database:
                 raise
@@ -211,7 +212,7 @@ class Registry:
         return self.history.verify_audit(signed)
 
 
-def _opened(root: Path, url: str | None) -> Engine:
+def _opened(root: Path, url: str | None, now: dt.datetime) -> Engine:
     place = root / DATABASE_FILE
     if url is None and not (place.is_file() and place.stat().st_size):
         # an empty one in its place would have forgotten what was live, and every latch
@@ -221,13 +222,14 @@ def _opened(root: Path, url: str | None) -> Engine:
             remedy="name it by --database or STAIRWAYS_DATABASE, or restore it from a backup",
         )
     engine = make_engine(url or sqlite_url(place))
-    _prepare(engine)
+    _prepare(engine, root, now)
     return engine
 
 
-def _prepare(engine: Engine) -> None:
+def _prepare(engine: Engine, root: Path, now: dt.datetime, *, anew: bool = False) -> None:
     try:
         prepare(engine)
+        bind(root, engine, now, anew=anew)
     except BaseException:
         engine.dispose()
         raise

@@ -31,7 +31,7 @@ def differences(registry: Registry) -> tuple[str, ...]:
     log, history = registry.history.audit_entries(), registry.history
     rows: dict[str, tuple[Facts, Facts]] = {
         "promotion": (_logged(log, "model.promoted"), dict(map(_promotion, history.promotions()))),
-        "rollback": (_logged(log, "model.rolled_back"), dict(map(_rollback, history.rollbacks()))),
+        "rollback": (_redirected(log), dict(map(_rollback, history.rollbacks()))),
         "drill": (_logged(log, "rollback.drilled"), dict(map(_drill, history.drills()))),
         "waiver": (
             _logged(log, "verdict.waived"),
@@ -89,6 +89,17 @@ def _rolled_back(entry: AuditEntry, details: Mapping[str, Any]) -> tuple[str, tu
     names = ("target", "trigger", "reason", "drill")
     said = (entry.subject, entry.actor, *(details.get(name) for name in names))
     return str(details.get("operation_id")), said
+
+
+def _redirected(log: tuple[AuditEntry, ...]) -> Facts:
+    """Return the rollbacks that are logged, each with the target that it had in the end."""
+    facts = _logged(log, "model.rolled_back")
+    for entry in log:
+        name = str(entry.details.get("operation_id"))
+        if entry.action == "rollback.redirected" and name in facts:
+            failed, actor, _, *rest = facts[name]
+            facts[name] = (failed, actor, entry.details.get("target"), *rest)
+    return facts
 
 
 def _rollback(row: RollbackRecord) -> tuple[str, tuple[Any, ...]]:
@@ -184,10 +195,11 @@ def _stages(log: tuple[AuditEntry, ...]) -> dict[str, str]:
             stages[model] = str(details.get("stage_to"))
         elif entry.action == "model.rolled_back":
             if not details.get("drill"):
-                if stages.get(model) != Stage.GOLD:
-                    stages[model] = Stage.QUARANTINED
+                stages[model] = Stage.QUARANTINED
             else:
                 _step_down(stages, model, str(details.get("target")))
+            _step_up(stages, str(details.get("target")))
+        elif entry.action == "rollback.redirected":
             _step_up(stages, str(details.get("target")))
         elif entry.action == "drill.restored":
             _step_up(stages, model)

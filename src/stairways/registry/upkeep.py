@@ -16,6 +16,7 @@ from stairways.errors import StairwaysError, StorageError
 from stairways.registry.connection import reading
 from stairways.registry.files import storage_error
 from stairways.registry.history_records import Stage
+from stairways.registry.identity import IDENTITY_FILE
 from stairways.registry.journal import JOURNAL_FOLDER
 from stairways.registry.registry import DATABASE_FILE, HEADS_FOLDER
 from stairways.registry.store import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _FOLDERS = (ARTIFACTS_FOLDER, QUARANTINE_FOLDER, JOURNAL_FOLDER, HEADS_FOLDER)
 _SHOWN = 3
-_FILES = (TRUST_FILE, LATCH_FILE)
+_FILES = (TRUST_FILE, LATCH_FILE, IDENTITY_FILE)
 
 
 @dataclass(frozen=True)
