@@ -81,7 +81,7 @@ def ground(root: Path, *artifacts: Artifact) -> Ground:
 def service_of(store: Store, *, seed: int = 7, **performance: Any) -> Service:
     """Return a service that remembers no answer, so that each is worked out."""
     settings = PerformanceSettings(**{"prediction_cache_seconds": 0.0, **performance})
-    return Service(store, settings, lambda: NOON, seed=seed)
+    return Service(store, settings, seed=seed)
 
 
 def question(client: str = "ann", bar: int = 0, day: int = 0, **changes: Any) -> Request:

@@ -125,6 +125,29 @@ def test_numbers_and_days_are_sent_as_they_are(place):
     assert repr(json.loads(body)) == repr({"requests": [expected]})
 
 
+def later(status: int = 503) -> bytes:
+    """Return the answer of a service whose model was barred."""
+    return answer(status, {"error": "barred"}).replace(b"\r\n", b"\r\nretry-after: 1\r\n", 1)
+
+
+def test_a_service_that_will_answer_a_little_later_is_asked_again(place):
+    good = answer(200, {"replies": [{"action": 4}]})
+    with scripted(place, later(), later(), good) as (server, client):
+        assert client.decide([{"score": 0.5}]) == [{"action": 4}]
+        assert client.retried == 2
+    assert len(set(server.asked)) == 1
+
+
+def test_a_service_that_never_answers_again_is_told_when_the_time_is_over(place):
+    with (
+        scripted(place, later(), seconds=SHORT_SECONDS) as (server, client),
+        pytest.raises(ServiceError, match="barred") as raised,
+    ):
+        client.ready()
+    assert raised.value.status == 503
+    assert len(server.asked) > 1
+
+
 @pytest.mark.parametrize("lost", [NOTHING, CUT, NO_JSON], ids=["nothing", "cut", "no json"])
 def test_what_got_no_answer_is_asked_again_in_the_same_words(place, lost):
     good = answer(200, {"replies": [{"action": 4}]})

@@ -9,8 +9,8 @@ from test_rollback import FIRST, GOLD, SECOND, Restarter, figures, order_of, sta
 from registries import Workplace, workplace
 from stairways.errors import StorageError
 from stairways.evaluation.trigger_config import TriggerConfig
-from stairways.live import drill as drills
 from stairways.live.incidents import Incident, Incidents
+from stairways.live.rehearsal import put_back
 from stairways.live.rollback import Rollback, go_on, roll_back
 from stairways.live.targets import choose_target, ensure_target
 from stairways.monitoring.log_pager import LogPager
@@ -202,7 +202,7 @@ def test_a_drill_does_not_undo_a_real_rollback_whose_quarantine_failed(place, pa
     outcome = roll_back(place.registry, Restarter(), pager, order_of(place))
     assert statuses(outcome)["latch"] == "failed"
     with pytest.raises(StorageError, match="real rollback"):
-        drills._restore(place.registry, outcome.as_record(), "ann")
+        put_back(place.registry, outcome.as_record(), "ann")
     assert place.registry.store.champion() == GOLD.digest
 
 
@@ -210,7 +210,7 @@ def test_a_drill_does_not_put_back_what_no_longer_verifies(place, pager):
     outcome = roll_back(place.registry, Restarter(), pager, order_of(place, is_drill=True))
     damage(place, SECOND.digest)
     with pytest.raises(StorageError, match="does not verify"):
-        drills._restore(place.registry, outcome.as_record(), "ann")
+        put_back(place.registry, outcome.as_record(), "ann")
     assert place.registry.store.champion() == GOLD.digest
 
 

@@ -140,6 +140,19 @@ def test_without_a_champion_it_lives_and_is_not_ready(tmp_path):
         assert ask(address, "GET", "/v1/memory") == (200, {})
 
 
+def test_a_champion_that_was_barred_says_when_to_ask_again(tmp_path):
+    store = ground(tmp_path, random_model(1)).store
+    with running(service_of(store), Address(path=tmp_path / "socket")) as address:
+        assert decide(address, as_json(question()))[0] == 200
+        store.quarantine(store.champion(), "it lost everything")
+        with_ = connection(address)
+        with_.request("GET", "/readyz")
+        answer = with_.getresponse()
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        assert "is quarantined for good" in json.loads(answer.read())["error"]
+        with_.close()
+
+
 def test_a_broken_link_is_no_fault_of_whoever_asks(tmp_path):
     store = ground(tmp_path, random_model(1)).store
     store.link.unlink()

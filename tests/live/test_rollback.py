@@ -397,6 +397,18 @@ def test_a_damaged_trust_list_is_told_and_bars_no_model(place, pager):
     assert place.registry.store.champion() == SECOND.digest
 
 
+def test_a_clock_that_was_set_back_bars_no_model_and_hinders_no_way_back(place, pager):
+    place.clock.at = place.clock.at.replace(year=1970)
+    watch = watch_of(place, pager)
+    assert watch.look() is None
+    assert [trip.outcome for trip in watch.trips if trip.name == "integrity"] == [Outcome.HEALTHY]
+    assert watch.faults == ()
+    target = choose_target(place.registry, SECOND.digest, TriggerConfig()).digest
+    outcome = roll_back(place.registry, Restarter(), pager, order_of(place, target=target))
+    assert place.registry.store.champion() == FIRST.digest
+    assert outcome.finished
+
+
 def test_a_gold_that_failed_is_quarantined_everywhere(place, pager):
     registry = place.registry
     roll_back(registry, Restarter(), pager, order_of(place))

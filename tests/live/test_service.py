@@ -31,7 +31,7 @@ from stairways.errors import ServiceError
 from stairways.evaluation.replay import loop_numbers, replay
 from stairways.live import service as service_module
 from stairways.live.memory import read_memory, write_memory
-from stairways.live.service import Service
+from stairways.live.service import BarredError, Service
 from stairways.market.dataset import open_sample
 from stairways.market.features import build_table, compute_features
 from stairways.policies.actor import keyed_uniform
@@ -420,7 +420,40 @@ def test_a_champion_whose_signer_does_not_count_answers_nothing(served):
 def test_a_quarantined_champion_is_not_loaded(served):
     made, _ = served
     made.store.quarantine(made.store.champion(), "it lost everything")
-    assert "it is quarantined for good; roll back" in refused(service_of(made.store)).line()
+    assert "is quarantined for good" in refused(service_of(made.store)).line()
+
+
+def test_a_champion_that_is_quarantined_while_it_answers_answers_no_more(served):
+    """Where the link could not be replaced, and the service not stopped, this is what stops it."""
+    made, service = served
+    service.answer([question()])
+    made.store.quarantine(made.store.champion(), "it lost everything")
+    loads, kept = service.loads, service.memory()
+    error = refused(service)
+    assert isinstance(error, BarredError)
+    assert error.status == 503
+    assert "is quarantined for good" in error.line()
+    # what its clients had is there for whoever looks into it, and what goes live next answers
+    assert service.memory() == kept
+    other = made.add(random_model(7))
+    made.store.swap(other)
+    assert service.ready() == other
+    assert service.loads == loads + 1
+
+
+def test_what_is_quarantined_while_an_answer_is_worked_out_is_not_given(served, monkeypatch):
+    made, service = served
+    service.ready()
+    work_out = service._work_out
+
+    def barred_meanwhile(*arguments):
+        worked_out = work_out(*arguments)
+        made.store.quarantine(made.store.champion(), "it lost everything")
+        return worked_out
+
+    monkeypatch.setattr(service, "_work_out", barred_meanwhile)
+    assert "is quarantined for good" in refused(service).line()
+    assert clients_of(service) == {}
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def _signer_of(opened: Registry, digest: str) -> str | None:
     from stairways.errors import StairwaysError
 
     try:
-        opened.read(digest)
+        opened.read(digest, opened.clock())
     except StairwaysError as error:
         return error.what
     return None

@@ -73,8 +73,9 @@ def finish(
     config: options.Config = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Take up every promotion and rollback that a killed process left."""
+    """Take up every promotion, rollback and drill that a killed process left."""
     from stairways.config import load_settings
+    from stairways.live.rehearsal import take_up, withdraw
     from stairways.live.rollback import go_on
     from stairways.registry.promotion import recover
 
@@ -84,7 +85,9 @@ def finish(
         with opened.store.lock():
             opened.store.clean()
             lines = recover(opened)
+        withdraw(opened)
         outcomes = go_on(opened, restarter, pager, settings.resolved_triggers())
+        lines += take_up(opened, registries.who(None))
     for line in lines:
         typer.echo(line)
     status = [_told(outcome, as_json=as_json) for outcome in outcomes]

@@ -19,6 +19,9 @@ _SHOWN_LETTERS = 100
 class ServiceClient:
     """Asks the service. A connection that is lost is made anew, and the question asked again.
 
+    It is asked again too where the service says that a little later it will answer (``Retry-After``): the
+    model was barred, and its successor is not live yet.
+
     Args:
         address: Where it listens.
         seconds: For one answer, tries and all.
@@ -107,6 +110,10 @@ class ServiceClient:
                     remedy="see what listens there",
                     status=max(answer.status_code, 400),
                 )
+            if "retry-after" in answer.headers and time.monotonic() + _PAUSE_SECONDS < until:
+                self.retried += 1
+                time.sleep(_PAUSE_SECONDS)
+                continue
             if answer.status_code >= 400:
                 raise ServiceError(
                     str(found.get("error", found)), where=self._where, status=answer.status_code

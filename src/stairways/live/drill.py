@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import median
@@ -22,6 +22,7 @@ from stairways.errors import ServiceError, StairwaysError, StorageError
 from stairways.live.address import Address
 from stairways.live.client import ServiceClient
 from stairways.live.incidents import Incident, Incidents
+from stairways.live.rehearsal import REASON, put_back, take_up, withdraw
 from stairways.live.rollback import DONE
 from stairways.live.supervisor import service_record
 from stairways.market.sessions import FULL_SESSION_MINUTES
@@ -30,17 +31,18 @@ from stairways.registry.history_records import DrillRecord, PromotionRecord, Rol
 from stairways.registry.keys import SigningKey
 from stairways.registry.registry import Registry, new_operation_id
 from stairways.registry.signatures import sign_artifact
-from stairways.registry.store import WATCH_LOCK
+from stairways.registry.store import DRILL_LOCK, WATCH_LOCK
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from stairways.live.watch import Watch
 
-REASON = "DRILL: marked test incident"
 N_CLIENTS = 2
 ANSWER_SECONDS = 20.0
 WAIT_SECONDS = 120.0
+LOCK_SECONDS = 5.0
+"""How long a drill waits for a watch that looks whether one was killed."""
 _BEFORE_SECONDS, _AFTER_SECONDS = 0.2, 0.3
 
 
@@ -123,15 +125,25 @@ def drill(
         told: Called after each.
 
     Raises:
-        StorageError: If gold is live, or nothing.
+        StorageError: If gold is live, or nothing, or another drill runs.
         ServiceError: If no service runs.
     """
     address = Address.parse(str(service_record(registry.root)["address"]))
+    withdraw(registry)
+    take_up(registry, by)
     ways = []
-    for number in range(repeat):
-        way = _go_back_and_forth(registry, watch, address, by, watch_seconds)
-        ways.append(way)
-        told(number, way)
+    try:
+        with registry.store.lock(LOCK_SECONDS, DRILL_LOCK):
+            for number in range(repeat):
+                way = _go_back_and_forth(registry, watch, address, by, watch_seconds)
+                ways.append(way)
+                told(number, way)
+    except BaseException:
+        # also one that was interrupted leaves what it found; where that fails, the watch does it
+        with suppress(StairwaysError):
+            withdraw(registry)
+            take_up(registry, by)
+        raise
     serving = [way.seconds_to_serving for way in ways if way.seconds_to_serving is not None]
     now = registry.clock()
     record = DrillRecord(
@@ -212,7 +224,7 @@ def _go_back_and_forth(
         record = _rolled_back(registry, watch, watch_seconds, reported)
         time.sleep(_AFTER_SECONDS)
     way = load.judged(record, (record.detected_at - reported).total_seconds())
-    _restore(registry, record, by)
+    put_back(registry, record, by)
     with ServiceClient(address, ANSWER_SECONDS) as service:
         found = service.ready()
         if found != failed:
@@ -238,37 +250,6 @@ def _rolled_back(registry: Registry, watch: Watch, seconds: float, since: dt.dat
                     return record
             time.sleep(seconds)
     raise ServiceError("nobody saw the incident", where="drill", remedy="see whether the watch runs")
-
-
-def _restore(registry: Registry, record: RollbackRecord, by: str) -> None:
-    """Make live again what a drill went back from, unless something real happened meanwhile.
-
-    Raises:
-        StorageError: If what is live is not what the drill went back to; nothing is changed then.
-    """
-    with registry.store.lock():
-        present = registry.store.champion()
-        barred = not record.is_drill or registry.store.is_quarantined(record.failed_model)
-        if present != record.target_model or barred:
-            raise StorageError(
-                f"{str(present)[:12]} is live and stays: a real rollback came between",
-                where=str(registry.root),
-                remedy="see `stairways rollback list`; the drill changes nothing more",
-            )
-        try:
-            registry.read(record.failed_model)
-        except StairwaysError as error:
-            raise StorageError(
-                f"what the drill went back from does not verify: {error.line()}",
-                where=str(registry.root),
-                remedy="the drill puts it back no more; `stairways rollback resume` when it is understood",
-            ) from error
-        now = registry.clock()
-        registry.store.swap(record.failed_model)
-        registry.history.restore(new_operation_id(now), record.failed_model, now, by)
-        registry.history.resume(now, by, REASON, record.operation_id)
-        if not registry.history.latched():
-            registry.store.unlatch()
 
 
 class _Load:

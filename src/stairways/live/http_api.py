@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from stairways.errors import ServiceError
-from stairways.live.service import Request, Service
+from stairways.live.service import BarredError, Request, Service
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -75,7 +75,8 @@ def make_app(service: Service, generation: int) -> FastAPI:
 
     @app.exception_handler(ServiceError)
     async def _refused(_: Any, error: ServiceError) -> JSONResponse:
-        return JSONResponse({"error": error.line()}, error.status)
+        again = {"Retry-After": "1"} if isinstance(error, BarredError) else None
+        return JSONResponse({"error": error.line()}, error.status, again)
 
     @app.exception_handler(RequestValidationError)
     async def _not_understood(_: Any, error: RequestValidationError) -> JSONResponse:

@@ -41,6 +41,26 @@ _LARGEST = float(np.finfo(np.float32).max)
 _EPOCH = dt.date(1970, 1, 1)
 
 
+class BarredError(ServiceError):
+    """What is champion is quarantined: a way back is under way, or could not replace the link.
+
+    A model that answered before answers no more from the instant on at which it is barred. Whoever asks again
+    a little later is answered by what the way back leads to.
+
+    Args:
+        digest: The model.
+        where: The champion's link.
+    """
+
+    def __init__(self, digest: str, where: str) -> None:
+        super().__init__(
+            f"the champion {digest[:12]} is quarantined for good",
+            where=where,
+            remedy="if no way back is under way: `stairways rollback finish`, or `stairways rollback now`",
+            status=503,
+        )
+
+
 @dataclass(frozen=True)
 class Request:
     """What a client asks at the close of a bar.
@@ -204,7 +224,6 @@ class Service:
     Args:
         store: Where the champion stands.
         performance: Batch and memory of the answers.
-        clock: Tells the time, for signatures.
         seed: Of the numbers that actions are drawn with; each client has its own.
     """
 
@@ -212,7 +231,6 @@ class Service:
         self,
         store: Store,
         performance: PerformanceSettings,
-        clock: Callable[[], dt.datetime],
         *,
         seed: int = 0,
     ) -> None:
@@ -220,7 +238,6 @@ class Service:
         self.answered = 0
         self.loads = 0
         self._performance = performance
-        self._clock = clock
         self._seed = seed
         self._model: _Model | None = None
         self._handed_over: _Memory | None = None
@@ -323,9 +340,12 @@ class Service:
 
     def _champion(self) -> str | None:
         try:
-            return self.store.champion()
+            digest = self.store.champion()
         except StorageError as error:
             raise ServiceError(error.what, where=error.where, remedy=error.remedy, status=503) from error
+        if digest is not None and self.store.is_quarantined(digest):
+            raise BarredError(digest, str(self.store.link))
+        return digest
 
     def _current(self) -> _Model:
         digest = self._champion()
@@ -339,9 +359,7 @@ class Service:
 
     def _load(self, digest: str) -> _Model:
         try:
-            if self.store.is_quarantined(digest):
-                raise StorageError("it is quarantined for good", where=str(self.store.place(digest)))
-            trusted = self.store.read(digest, self._clock())
+            trusted = self.store.read(digest)
             model = self._made(digest, unpacked(trusted.loaded, self.store.place(digest)))
         except StairwaysError as error:
             raise ServiceError(

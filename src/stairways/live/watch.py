@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from stairways.errors import StairwaysError, StorageError
 from stairways.live.incidents import Incident, Incidents
 from stairways.live.live_evidence import IntegrityFinding, LiveEvidence
+from stairways.live.rehearsal import take_up, withdraw
 from stairways.live.rollback import (
     Rollback,
     RollbackOrder,
@@ -99,6 +100,7 @@ class Watch:
         begun = self._begun(champion)
         if begun is not None:
             return self._gone_on(begun)
+        self._end_drills()
         open_ones = {n: one for n, one in self._reported().items() if n not in self._dealt_with}
         name, incident = next(iter(open_ones.items()), (None, None))
         evidence = replace(
@@ -127,6 +129,8 @@ class Watch:
 
         Without that an incident that was dealt with would roll back a second time, from the good model.
         """
+        with suppress(StairwaysError):
+            withdraw(self._registry)
         outcomes = go_on(self._registry, self._restarter, self._pager, self._triggers)
         for outcome in outcomes:
             if outcome.order.incident is not None:
@@ -184,6 +188,13 @@ class Watch:
             return ()
         where = self._registry.store.artifacts
         return (f"{where}: no gold verifies: a way back would stop the service; restore gold from a copy",)
+
+    def _end_drills(self) -> None:
+        """Put back what a drill that was killed went back from."""
+        try:
+            self.faults = (*self.faults, *take_up(self._registry, WATCH))
+        except StairwaysError as error:
+            self.faults = (*self.faults, error.line())
 
     def _begun(self, champion: str) -> RollbackOutcome | None:
         """Return the way back from what is live that was begun and never replaced the link.

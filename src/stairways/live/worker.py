@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime as dt
 import os
 import socket
 import sys
@@ -85,7 +84,7 @@ def main() -> int:
         parser.add_argument(name, type=int, required=True)
     given = parser.parse_args()
     use_own_cache()
-    service = Service(Store(given.registry), PerformanceSettings(), _utc_now, seed=given.seed)
+    service = Service(Store(given.registry), PerformanceSettings(), seed=given.seed)
     with suppress(ServiceError):
         # a champion that can't be served is told to whoever asks
         service.warm()
@@ -112,10 +111,6 @@ def main() -> int:
 
 def _say(line: str) -> None:
     sys.stderr.write(f"stairways: {line}\n")
-
-
-def _utc_now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
 
 
 if __name__ == "__main__":

@@ -242,7 +242,7 @@ def _examine(
 
 def _check_signature(registry: Registry, digest: str) -> tuple[TrustedArtifact | None, Check]:
     try:
-        trusted = registry.read(digest)
+        trusted = registry.read(digest, registry.clock())
     except StairwaysError as error:
         return None, Check("signature", passed=False, reason=error.line())
     return trusted, Check(

@@ -105,9 +105,9 @@ class Registry:
     ) -> None:
         self.close()
 
-    def read(self, digest: str) -> TrustedArtifact:
+    def read(self, digest: str, now: dt.datetime | None = None) -> TrustedArtifact:
         """Return an artifact of the store, verified; see :meth:`Store.read`."""
-        return self.store.read(digest, self.clock())
+        return self.store.read(digest, now)
 
     def add(self, folder: Path, by: str) -> ModelRecord:
         """Take a signed artifact in; one that is known stays what it is.

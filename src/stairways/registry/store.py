@@ -8,7 +8,8 @@
       trust.json            whom we believe
       quarantine/DIGEST     models that never go live again, and why
       latched.json          there while promotions wait for a person
-      .lock                 held while something is promoted or rolled back; .watch and .serve likewise
+      .lock                 held while something is promoted or rolled back; .watch, .drill and .serve
+                            likewise
 
 The link is replaced in one step (``os.replace``) and the folder brought to the disk: readers see the old
 champion or the new, never none.
@@ -31,6 +32,7 @@ from stairways.registry.artifact import MAX_FILE_BYTES
 from stairways.registry.canonical import canonical_json
 from stairways.registry.files import (
     read_folder,
+    read_json_object,
     remove_stale,
     storage_error,
     sync_folder,
@@ -51,7 +53,10 @@ WATCH_LOCK = ".watch"
 ROLLBACK_LOCK = ".rollback"
 """Held by whoever leads a way back, so that nobody takes it up beside; it never makes one wait."""
 SERVE_LOCK = ".serve"
+DRILL_LOCK = ".drill"
+"""Held while a drill runs: only one that does not is put right by others."""
 _HOLDERS = {
+    DRILL_LOCK: "another `stairways rollback drill` runs",
     WATCH_LOCK: "another `stairways watch` watches it",
     SERVE_LOCK: "another `stairways serve` serves it",
 }
@@ -137,8 +142,13 @@ class Store:
         write_folder_atomic(place, files, replace=place.exists())
         return read_trusted(place, self.trust(), now)
 
-    def read(self, digest: str, now: datetime) -> TrustedArtifact:
+    def read(self, digest: str, now: datetime | None = None) -> TrustedArtifact:
         """Return an artifact, every byte and its signature checked.
+
+        Args:
+            digest: Which.
+            now: The present instant, to refuse a signature from the future; it was held against the clock
+                when the artifact was taken in, and without one is not again.
 
         Raises:
             SignatureError: If its signature no longer counts.
@@ -265,6 +275,14 @@ class Store:
             sync_folder(self.root)
         except OSError as error:
             raise storage_error(error, self.root / LATCH_FILE) from error
+
+    def latched_by(self) -> str | None:
+        """Return the name of the rollback after which promotions wait; None where that can't be told."""
+        try:
+            name = read_json_object(self.root / LATCH_FILE, remedy="").get("operation_id")
+        except StorageError:
+            return None
+        return name if isinstance(name, str) else None
 
     @property
     def is_latched(self) -> bool:
