@@ -12,7 +12,9 @@ from stairways.cli import options, registries
 from stairways.cli.registries import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
+    from stairways.registry.history_records import WaiverRecord
     from stairways.registry.promotion import Check
+    from stairways.registry.registry import Registry
 
 audit_app = typer.Typer(help="What happened to models, and whether that was changed.", no_args_is_help=True)
 
@@ -90,7 +92,7 @@ def waive(
     with registries.opened(registry, database) as opened:
         now, digest = opened.clock(), opened.resolve(model)
         for standing in opened.history.waivers(digest):
-            if standing.verdict == verdict:
+            if standing.verdict == verdict and _counts(opened, standing):
                 raise ConfigError(
                     f"{verdict} is waived already, by {standing.name}", where=f"model {digest[:12]}"
                 )
@@ -108,6 +110,17 @@ def waive(
         opened.history.waive(waiver)
     typer.echo(f"{verdict} of {waiver.model_id[:12]} is waived by {name}")
     return 0
+
+
+def _counts(opened: Registry, waiver: WaiverRecord) -> bool:
+    from stairways.errors import SignatureError
+    from stairways.registry.waivers import verify_waiver
+
+    try:
+        verify_waiver(waiver, opened.store.trust(), opened.clock())
+    except SignatureError:
+        return False
+    return True
 
 
 @audit_app.command("show")
@@ -155,4 +168,23 @@ def sign(
     with registries.opened(registry, database) as opened:
         signed = opened.sign_audit(read_signing_key(key))
     typer.echo(f"row {signed.head.seq} is signed by key {signed.signature.key_id}; keep a copy elsewhere")
+    return 0
+
+
+@audit_app.command("clock")
+def clock(
+    reason: Annotated[str, typer.Option("--reason", help="What was wrong with the clock.")],
+    key: registries.Key = None,
+    registry: registries.Folder = DEFAULT_FOLDER,
+    database: registries.Database = None,
+    by: registries.By = None,
+) -> int:
+    """Say, signed, that the clock had run ahead and is right now: what was refused since goes on."""
+    from stairways.registry.keys import read_signing_key
+
+    with registries.opened(registry, database) as opened:
+        entry = opened.correct_clock(registries.who(by), reason, read_signing_key(key))
+    ahead = entry.details["tenures"]
+    count = f"; {len(ahead)} became live before that, now at the latest" if ahead else ""
+    typer.echo(f"row {entry.seq} says that the clock had run ahead to {entry.details['last_at']}{count}")
     return 0

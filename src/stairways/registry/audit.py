@@ -4,6 +4,9 @@ A row's hash covers all of the row and the hash before it, and one row of ``audi
 ends. Whoever changes, deletes, inserts or reorders rows is found out by :func:`verify`, which names the row.
 Whoever rewrites the whole log from there on, head and all, is found out by a head that was signed before and
 kept elsewhere.
+
+Rows follow each other in time. Where a clock had run ahead, a person who is trusted signs a row that says so
+(:func:`correct_clock`), and the log goes on from the present.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, insert, select, update
 
 from stairways.errors import SignatureError, StorageError
 from stairways.registry.canonical import JsonObject, canonical_json, plain_json
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 NO_HASH = "0" * 64
 """What stands before the first row."""
 HEAD_DOMAIN = "stairways audit head"
+CLOCK_DOMAIN = "stairways audit clock"
+CLOCK_CORRECTED = "clock.corrected"
+"""Action of the one kind of row that may stand before its predecessor in time."""
 CLOCK_TOLERANCE = dt.timedelta(seconds=60)
 """How far a clock may have been set back since the last row."""
 
@@ -156,16 +162,72 @@ def append(
     Raises:
         StorageError: If the clock stands before the last row's, or ``details`` has no JSON form.
     """
-    # the row of the head is the lock: two writers can't both add behind the same row
-    head = connection.execute(select(AuditHead.__table__).with_for_update()).mappings().one_or_none()
-    if head is None:
-        raise StorageError("its end is lost", where="audit log", remedy="restore the database from a backup")
+    head = _locked_end(connection)
     if head["at"] is not None and at < head["at"] - CLOCK_TOLERANCE:
         raise StorageError(
             f"the clock says {at.isoformat()}, and the last row is of {head['at'].isoformat()}",
             where="audit log",
-            remedy="set the clock",
+            remedy="set the clock; if it is right and had run ahead, say so: `stairways audit clock`",
         )
+    return _added(connection, head, at, actor, action, subject, details)
+
+
+def correct_clock(
+    connection: Connection, *, at: dt.datetime, actor: str, reason: str, details: JsonObject, key: SigningKey
+) -> AuditEntry:
+    """Say that the clock had run ahead when the last row was written: the log goes on from the present.
+
+    Args:
+        connection: In the caller's write transaction.
+        at: What the clock says now.
+        actor: Who says so.
+        reason: Why.
+        details: Anything else, JSON.
+        key: The key of somebody who is trusted.
+
+    Raises:
+        StorageError: If the clock does not stand before the last row, so that nothing needs to be corrected.
+    """
+    head = _locked_end(connection)
+    if head["at"] is None or at >= head["at"] - CLOCK_TOLERANCE:
+        raise StorageError(
+            f"the clock says {at.isoformat()}, and no row is of a later instant",
+            where="audit log",
+            remedy="there is nothing to correct",
+        )
+    said = details | {"after": head["seq"], "last_at": head["at"].isoformat(), "reason": reason}
+    signature = Signature.of(CLOCK_DOMAIN, _clock_content(actor, at, head["hash"], said), key, at)
+    said |= {"signature": signature.as_record()}
+    return _added(connection, head, at, actor, CLOCK_CORRECTED, "clock", said)
+
+
+def _clock_content(actor: str, at: dt.datetime, previous_hash: str, details: JsonObject) -> bytes:
+    content = {
+        "actor": actor,
+        "at": at.astimezone(dt.UTC).isoformat(),
+        "details": {name: value for name, value in details.items() if name != "signature"},
+        "previous_hash": previous_hash,
+    }
+    return canonical_json(content)
+
+
+def _locked_end(connection: Connection) -> RowMapping:
+    """Return the row that says where the log ends: it is the lock, two can't both add behind one row."""
+    head = connection.execute(select(AuditHead.__table__).with_for_update()).mappings().one_or_none()
+    if head is None:
+        raise StorageError("its end is lost", where="audit log", remedy="restore the database from a backup")
+    return head
+
+
+def _added(
+    connection: Connection,
+    head: RowMapping,
+    at: dt.datetime,
+    actor: str,
+    action: str,
+    subject: str,
+    details: JsonObject,
+) -> AuditEntry:
     try:
         plain: JsonObject = plain_json(details)
     except ValueError as error:
@@ -201,15 +263,19 @@ def entries(
     return tuple(AuditEntry(**row) for row in connection.execute(query).mappings())[::-1]
 
 
-def verify(connection: Connection, signed: Iterable[Head] = ()) -> tuple[Fault, ...]:
+def verify(
+    connection: Connection, signed: Iterable[Head] = (), trust: TrustList | None = None
+) -> tuple[Fault, ...]:
     """Return every fault of the log; none means that it is as it was written.
 
     Args:
         connection: A connection that reads one state of the database.
         signed: Heads of this log that were signed once, and whose signatures were checked.
+        trust: Who may say that the clock had run ahead; by default nobody.
     """
     known = {head.seq: head.hash for head in signed}
     faults, expected, before = [], 1, NO_HASH
+    latest: dt.datetime | None = None
     seen: dict[int, str] = {0: NO_HASH}
     for entry in _stream(connection):
         faults += [Fault(seq, "is missing") for seq in range(expected, entry.seq)]
@@ -221,6 +287,9 @@ def verify(connection: Connection, signed: Iterable[Head] = ()) -> tuple[Fault, 
             faults.append(Fault(entry.seq, "was changed: its hash is not that of its content"))
         if entry.seq == expected and before and entry.previous_hash != before:
             faults.append(Fault(entry.seq, "does not follow from the row before it"))
+        if latest is not None and entry.at < latest - CLOCK_TOLERANCE:
+            faults += _faults_of_clock(entry, trust)
+        latest = entry.at
         if entry.seq in known:
             seen[entry.seq] = entry.hash
         expected, before = entry.seq + 1, entry.hash
@@ -232,6 +301,22 @@ def verify(connection: Connection, signed: Iterable[Head] = ()) -> tuple[Fault, 
         if seen.get(seq) != digest
     ]
     return tuple(faults)
+
+
+def _faults_of_clock(entry: AuditEntry, trust: TrustList | None) -> list[Fault]:
+    """Return what is wrong with a row that stands before its predecessor in time."""
+    if entry.action != CLOCK_CORRECTED:
+        return [Fault(entry.seq, "stands before the row before it in time, and nobody signed for that")]
+    content = _clock_content(entry.actor, entry.at, entry.previous_hash, entry.details)
+    where = f"audit row {entry.seq}"
+    try:
+        signature = Signature.parse(entry.details.get("signature"), where)
+        if trust is None:
+            raise SignatureError("nobody is trusted", where=where)  # noqa: TRY301
+        signature.verify(CLOCK_DOMAIN, content, trust, where=where, now=None)
+    except SignatureError as error:
+        return [Fault(entry.seq, f"corrects the clock, and that does not count: {error.what}")]
+    return []
 
 
 def _faults_of_end(last: int, last_hash: str, head: Head | None) -> list[Fault]:

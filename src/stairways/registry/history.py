@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
 
@@ -39,6 +39,9 @@ from stairways.registry.schema import (
     Tenure,
     Waiver,
 )
+
+if TYPE_CHECKING:
+    from stairways.registry.keys import SigningKey, TrustList
 
 
 class ModelHistory:
@@ -255,6 +258,12 @@ class ModelHistory:
         with reading(self._engine) as connection:
             return _tenures(connection)
 
+    def present(self) -> TenureRecord | None:
+        """Return what is live, None before the first model."""
+        with reading(self._engine) as connection:
+            tenures = _tenures(connection)
+        return tenures[-1] if tenures else None
+
     def live_at(self, at: dt.datetime) -> TenureRecord | None:
         """Return what was live at an instant, None for nothing."""
         for tenure in self.tenures():
@@ -311,15 +320,35 @@ class ModelHistory:
         with reading(self._engine) as connection:
             return audit.entries(connection, subject=subject, last=last)
 
+    def correct_clock(self, at: dt.datetime, by: str, reason: str, key: SigningKey) -> audit.AuditEntry:
+        """Record, signed, that the clock had run ahead, and let the log go on from the present.
+
+        What became live at an instant that has not come yet became live now at the latest: its tenure begins
+        now, and the row names it. Its promotion or rollback keeps the instant that was written down.
+
+        Raises:
+            StorageError: If no row is of a later instant.
+        """
+        with writing(self._engine, durable=True) as connection:
+            ahead = [one.operation_id for one in _tenures(connection) if one.began_at > at]
+            entry = audit.correct_clock(
+                connection, at=at, actor=by, reason=reason, details={"tenures": ahead}, key=key
+            )
+            connection.execute(update(Tenure).where(Tenure.began_at > at).values(began_at=at))
+            connection.execute(update(Tenure).where(Tenure.ended_at > at).values(ended_at=at))
+            return entry
+
     def audit_head(self) -> audit.Head:
         """Return where the audit log ends."""
         with reading(self._engine) as connection:
             return audit.head_of(connection)
 
-    def verify_audit(self, signed: Sequence[audit.Head] = ()) -> tuple[audit.Fault, ...]:
-        """Return every fault of the audit log."""
+    def verify_audit(
+        self, signed: Sequence[audit.Head] = (), trust: TrustList | None = None
+    ) -> tuple[audit.Fault, ...]:
+        """Return every fault of the audit log; see :func:`.audit.verify`."""
         with reading(self._engine) as connection:
-            return audit.verify(connection, signed)
+            return audit.verify(connection, signed, trust)
 
 
 def _note(

@@ -12,7 +12,7 @@ from typing import Self
 from sqlalchemy import Engine
 
 from stairways.errors import SignatureError, StorageError
-from stairways.registry.audit import Fault, SignedHead
+from stairways.registry.audit import AuditEntry, Fault, SignedHead
 from stairways.registry.canonical import canonical_json
 from stairways.registry.connection import make_engine, prepare, sqlite_url
 from stairways.registry.files import read_json_object, storage_error, write_bytes_atomic
@@ -209,7 +209,26 @@ class Registry:
                 raise SignatureError(
                     f"two heads of row {one.seq} are signed and differ", where=str(self.root / HEADS_FOLDER)
                 )
-        return self.history.verify_audit(signed)
+        return self.history.verify_audit(signed, trust)
+
+    def correct_clock(self, by: str, reason: str, key: SigningKey) -> AuditEntry:
+        """Say, signed, that the clock had run ahead and is right now; see :meth:`ModelHistory.correct_clock`.
+
+        Raises:
+            SignatureError: If the key is not one that counts.
+            StorageError: If nobody or nothing is named, or no row is of a later instant.
+        """
+        if not by.strip() or not reason.strip():
+            raise StorageError("a correction needs a name and a reason", where="audit clock")
+        known = self.store.trust().find(key.key_id)
+        if known is None or known.revoked_at is not None or known.retired_at is not None:
+            raise SignatureError(
+                f"key {key.key_id} does not count here",
+                where=str(self.store.trust_file),
+                remedy="sign with a key that is trusted: `stairways keys list`",
+            )
+        with self.store.lock():
+            return self.history.correct_clock(self.clock(), by, reason, key)
 
 
 def _opened(root: Path, url: str | None, now: dt.datetime) -> Engine:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from stairways.registry.audit import CLOCK_CORRECTED
 from stairways.registry.history_records import Stage
 
 if TYPE_CHECKING:
@@ -154,6 +155,11 @@ def _of_tenures(registry: Registry, log: tuple[AuditEntry, ...]) -> Iterator[str
         # its own row was compared; one that was swapped when it was finished has its instant there alone
         if row.swapped_at is not None:
             made[row.operation_id] = (row.target_model, row.ordered_by, row.swapped_at)
+    for entry in log:
+        if entry.action == CLOCK_CORRECTED:
+            # what became live while the clock had run ahead became so now at the latest
+            for operation in set(entry.details.get("tenures", ())) & set(made):
+                made[operation] = (*made[operation][:2], entry.at)
     tenures = registry.history.tenures()
     kept = {one.operation_id: (one.model_id, one.put_by, one.began_at) for one in tenures}
     yield from _compared("tenure", made, kept)
