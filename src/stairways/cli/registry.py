@@ -162,6 +162,23 @@ def check(
     return 0 if all(one.whole for one in findings) else 1
 
 
+@app.command("reconcile")
+def reconcile(
+    reason: Annotated[str, typer.Option("--reason", help="What was lost or restored; kept for good.")],
+    registry: registries.Folder = DEFAULT_FOLDER,
+    database: registries.Database = None,
+    by: registries.By = None,
+) -> int:
+    """Bring a database that was lost or restored to what the folder knows."""
+    from stairways.live.reconcile import reconcile as bring_together
+
+    with registries.opened(registry, database) as opened:
+        lines = bring_together(opened, registries.who(by), reason)
+    for line in lines or ("folder and database agree",):
+        typer.echo(line)
+    return 0
+
+
 def _lineage(opened: Registry, digest: str) -> dict[str, Any]:
     trusted = opened.read(digest)
     artifact, record = trusted.loaded.artifact, trusted.loaded.record

@@ -449,7 +449,7 @@ def unfinished(registry: Registry) -> tuple[RollbackOutcome, ...]:
     for name, entry in registry.journal.pending().items():
         if entry.get("kind") == KIND:
             with registry.journal.parsing(name, KIND):
-                found.append(_from_journal(name, entry))
+                found.append(outcome_of(name, entry))
     return tuple(found)
 
 
@@ -486,7 +486,8 @@ def journal_record(outcome: RollbackOutcome) -> JsonObject:
     }
 
 
-def _from_journal(operation_id: str, entry: dict[str, Any]) -> RollbackOutcome:
+def outcome_of(operation_id: str, entry: dict[str, Any]) -> RollbackOutcome:
+    """Return the rollback behind :func:`journal_record`."""
     swapped = entry["swapped_at"]
     return RollbackOutcome(
         operation_id=operation_id,

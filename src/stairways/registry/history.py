@@ -207,7 +207,28 @@ class ModelHistory:
             tenure = TenureRecord(model_id, at, None, by, Cause.DRILL, operation_id)
             if present.operation_id != operation_id:
                 _begin(connection, tenure, present.model_id)
-                _note(connection, at, by, "drill.restored", model_id, {"operation_id": operation_id})
+                at, details = _not_before_last_row(connection, at, {"operation_id": operation_id})
+                _note(connection, at, by, "drill.restored", model_id, details)
+
+    def quarantine(self, model_id: str, at: dt.datetime, by: str) -> None:
+        """Record that a model is barred for good where that was not known."""
+        with writing(self._engine, durable=True) as connection:
+            _quarantine(connection, model_id)
+            _note(connection, at, by, "model.quarantined", model_id, {})
+
+    def reconcile(self, tenure: TenureRecord) -> None:
+        """Record what the link says is live, where something else was live by the database."""
+        with writing(self._engine, durable=True) as connection:
+            tenures = _tenures(connection)
+            previous = tenures[-1].model_id if tenures else None
+            connection.execute(
+                update(ModelRegistry)
+                .filter_by(model_id=tenure.model_id, role=str(Stage.CANDIDATE))
+                .values(role=str(Stage.CHALLENGER))
+            )
+            _begin(connection, tenure, previous)
+            details = {"operation_id": tenure.operation_id, "previous_champion": previous}
+            _note(connection, tenure.began_at, tenure.put_by, "model.reconciled", tenure.model_id, details)
 
     def resume(self, at: dt.datetime, by: str, reason: str, only: str | None = None) -> tuple[str, ...]:
         """Let promotions go on after the rollbacks that still latch; return their names.

@@ -25,6 +25,7 @@ class Cause(StrEnum):
     PROMOTION = "promotion"
     ROLLBACK = "rollback"
     DRILL = "drill"
+    RECONCILIATION = "reconciliation"
 
 
 @dataclass(frozen=True)

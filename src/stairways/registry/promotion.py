@@ -156,7 +156,7 @@ def recover(registry: Registry) -> tuple[str, ...]:
         if entry.get("kind") != KIND:
             continue
         with registry.journal.parsing(operation_id, KIND):
-            record, changes = _from_journal(entry)
+            record, changes = promotion_of(entry)
         live = goes_live(record)
         if live and registry.store.champion() != record.model_id and _is_recorded(registry, record):
             # it was committed and nobody heard of it; what a rollback made live since stays
@@ -165,6 +165,7 @@ def recover(registry: Registry) -> tuple[str, ...]:
             lines.append(f"promotion {operation_id} of {record.model_id[:12]}: finished")
         elif live and registry.store.champion() != record.model_id:
             _note_abandoned(registry, record, "the link was never replaced")
+            registry.journal.finish(operation_id, taken_back=True)
             lines.append(f"promotion {operation_id} of {record.model_id[:12]}: taken back")
         else:
             registry.history.promote(record, changes, late=True)
@@ -186,15 +187,13 @@ def _carry_out(registry: Registry, record: PromotionRecord, changes: Sequence[La
     try:
         registry.history.promote(record, changes, swap)
     except StairwaysError:
-        before = record.previous_champion
-        if goes_live(record) and registry.store.champion() == record.model_id != before:
-            recorded = _is_recorded(registry, record)
-            if not recorded:
-                registry.store.restore(before)
-            if recorded is not False:
-                # the commit was not heard of, or it can't be seen whether it stands: it is followed up later
-                raise
-        registry.journal.finish(record.operation_id)
+        before, recorded = record.previous_champion, _is_recorded(registry, record)
+        swapped = goes_live(record) and registry.store.champion() == record.model_id != before
+        if swapped and not recorded:
+            registry.store.restore(before)
+        if recorded is False:
+            registry.journal.finish(record.operation_id, taken_back=True)
+        # else the commit was not heard of, or it can't be seen whether it stands: it is followed up later
         raise
 
 
@@ -444,7 +443,8 @@ def _journal_record(record: PromotionRecord, changes: Sequence[LayerChange]) -> 
     return {"kind": KIND, "promotion": promotion, "changes": [asdict(change) for change in changes]}
 
 
-def _from_journal(entry: JsonObject) -> tuple[PromotionRecord, tuple[LayerChange, ...]]:
+def promotion_of(entry: JsonObject) -> tuple[PromotionRecord, tuple[LayerChange, ...]]:
+    """Return the promotion in an entry of the journal, with its parameter audit."""
     promotion = dict(entry["promotion"])
     promotion["at"] = dt.datetime.fromisoformat(promotion["at"])
     for name in ("verdicts", "waivers"):

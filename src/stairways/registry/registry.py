@@ -117,15 +117,25 @@ class Registry:
             ArtifactError: If it is damaged.
             StorageError: If it can't be stored.
         """
-        now = self.clock()
-        found = self.store.add(folder, now)
+        return self._record(self.store.add(folder, self.clock()), by)
+
+    def record(self, digest: str, by: str) -> ModelRecord:
+        """Record an artifact that stands in the store; one that is known stays what it is.
+
+        Raises:
+            ArtifactError: If there is none, it is damaged or its signature no longer counts.
+            StorageError: If it can't be recorded.
+        """
+        return self._record(self.read(digest), by)
+
+    def _record(self, found: TrustedArtifact, by: str) -> ModelRecord:
         role = found.loaded.artifact.role
         record = ModelRecord(
             model_id=found.loaded.digest,
             model_path=str(self.store.place(found.loaded.digest)),
             performance=found.loaded.record,
             role=Stage.GOLD if role == "gold" else Stage.CANDIDATE,
-            created_at=now,
+            created_at=self.clock(),
         )
         return self.history.add(record, by)
 

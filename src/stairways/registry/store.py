@@ -62,7 +62,7 @@ _HOLDERS = {
 }
 LOCK_SECONDS = 30.0
 _LOCK_PAUSE_SECONDS = 0.01
-_REPAIR = "remove it, and promote again"
+_REPAIR = "remove it, then `stairways registry reconcile`"
 _LINK_PREFIX, _LINK_SUFFIX = f".{CHAMPION_LINK}.", ".link"
 
 

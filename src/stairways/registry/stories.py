@@ -149,7 +149,7 @@ def _of_tenures(registry: Registry, log: tuple[AuditEntry, ...]) -> Iterator[str
         if (
             promoted
             and (details.get("stage_to") == Stage.CHAMPION or details.get("stage_from") == Stage.GOLD)
-        ) or entry.action == "drill.restored":
+        ) or entry.action in ("drill.restored", "model.reconciled"):
             made[operation] = (entry.subject, entry.actor, _happened(entry))
     for row in registry.history.rollbacks():
         # its own row was compared; one that was swapped when it was finished has its instant there alone
@@ -209,6 +209,12 @@ def _stages(log: tuple[AuditEntry, ...]) -> dict[str, str]:
             _step_up(stages, str(details.get("target")))
         elif entry.action == "drill.restored":
             _step_up(stages, model)
+        elif entry.action == "model.quarantined":
+            stages[model] = Stage.QUARANTINED
+        elif entry.action == "model.reconciled":
+            _step_down(stages, details.get("previous_champion"), model)
+            if stages.get(model) in (Stage.CANDIDATE, Stage.CHALLENGER):
+                stages[model] = Stage.CHAMPION
     return stages
 
 

@@ -141,7 +141,8 @@ def _history(registry: Registry) -> str:
         raise StorageError(
             f"{'; '.join(found[:_SHOWN])} ({len(found)} in all)",
             where="history",
-            remedy="finish what was begun: `stairways rollback finish`; else restore a backup that agrees",
+            remedy="finish what was begun: `stairways rollback finish`; after a lost or restored database "
+            "`stairways registry reconcile`",
         )
     return "every promotion, rollback, drill, waiver and tenure is as the audit log has it"
 
@@ -162,7 +163,7 @@ def _champion(registry: Registry) -> str:
         raise StorageError(
             f"the link {names}, the database {', '.join(one[:12] for one in live) or 'none'}",
             where=str(registry.store.link),
-            remedy="finish what was begun: `stairways rollback finish`",
+            remedy="finish what was begun: `stairways rollback finish`, or `stairways registry reconcile`",
         )
     role = next(model.role for model in registry.history.models() if model.model_id == link)
     if role not in (Stage.CHAMPION, Stage.GOLD):
