@@ -90,10 +90,10 @@ def test_the_commands():
         "waive",
         "watch",
     }
-    assert set(app.commands["audit"].commands) == {"show", "sign", "verify"}
+    assert set(app.commands["audit"].commands) == {"clock", "show", "sign", "verify"}
     assert set(app.commands["keys"].commands) == {"list", "new", "retire", "revoke", "trust"}
     assert set(app.commands["registry"].commands) == {
-        "add", "backup", "check", "create", "diff", "list", "live", "show",
+        "add", "backup", "check", "create", "diff", "list", "live", "reconcile", "show",
     }  # fmt: skip
     assert set(app.commands["rollback"].commands) == {"drill", "finish", "list", "now", "resume"}
     assert set(app.commands["bars"].commands) == {"check"}
@@ -101,7 +101,7 @@ def test_the_commands():
     assert set(app.commands["gate"].commands) == {"explain"}
     assert set(app.commands["gold"].commands) == {"import", "train"}
     assert set(app.commands["page"].commands) == {"test", "flush", "spool"}
-    assert set(app.commands["audit"].commands) == {"show", "sign", "verify"}
+    assert set(app.commands["audit"].commands) == {"clock", "show", "sign", "verify"}
     assert set(app.commands["keys"].commands) == {"list", "new", "retire", "revoke", "trust"}
     assert set(app.commands["registry"].commands) == {
         "add",
@@ -111,6 +111,7 @@ def test_the_commands():
         "diff",
         "list",
         "live",
+        "reconcile",
         "show",
     }
     assert set(app.commands["rollback"].commands) == {"drill", "finish", "list", "now", "resume"}

@@ -57,7 +57,7 @@ class Ground:
         if not place.exists():
             write_artifact(place, artifact, {"steps": 1})
             sign_artifact(place, self.key, NOON)
-        return self.store.add(place, NOON).loaded.digest
+        return self.store.add(place, NOON).artifact.loaded.digest
 
     def champion(self, artifact: Artifact) -> str:
         """Make an artifact the champion."""

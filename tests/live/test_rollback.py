@@ -27,6 +27,8 @@ from stairways.live.watch import WATCH, Watch
 from stairways.monitoring.log_pager import LogPager
 from stairways.registry.connection import writing
 from stairways.registry.history_records import Stage
+from stairways.registry.keys import SigningKey
+from stairways.registry.signatures import sign_artifact
 from stairways.registry.stories import differences
 
 GOLD = gold_artifact()
@@ -395,6 +397,35 @@ def test_a_damaged_trust_list_is_told_and_bars_no_model(place, pager):
     assert [trip.outcome for trip in watch.trips if trip.name == "integrity"] == [Outcome.UNMEASURED]
     assert not place.registry.store.is_quarantined(SECOND.digest)
     assert place.registry.store.champion() == SECOND.digest
+
+
+def test_a_model_whose_key_was_revoked_goes_and_may_come_back_signed_anew(place, pager, tmp_path):
+    registry, old, new = place.registry, place.key, SigningKey.new()
+
+    def trust(change, action: str, key_id: str) -> None:
+        registry.change_trust(change, "ann", action, key_id)
+
+    trust(lambda now: now.added(new.public, "ann's next key", place.clock()), "key.trusted", new.key_id)
+
+    def signed_anew(digest: str) -> None:
+        sign_artifact(place.folder / digest, new, place.clock())
+        registry.add(place.folder / digest, "ann")
+
+    # gold is signed by the new key before the old one is revoked; the others are not
+    signed_anew(GOLD.digest)
+    assert registry.read(GOLD.digest).signer.key_id == new.key_id
+    assert registry.history.audit_entries(last=1)[0].action == "model.signed"
+    trust(lambda now: now.revoked(old.key_id, "stolen", place.clock()), "key.revoked", old.key_id)
+    outcome = watch_of(place, pager).look()
+    assert (outcome.order.trigger, outcome.order.target) == ("integrity", GOLD.digest)
+    assert registry.store.champion() == GOLD.digest
+    assert not registry.store.is_quarantined(SECOND.digest)
+    assert registry.history.find(SECOND.digest).role == Stage.CHALLENGER
+    assert differences(registry) == ()
+    resume(registry, "ann", "all is signed anew")
+    signed_anew(SECOND.digest)
+    assert place.promote(SECOND.digest).promoted
+    assert differences(registry) == ()
 
 
 def test_a_clock_that_was_set_back_bars_no_model_and_hinders_no_way_back(place, pager):

@@ -7,6 +7,7 @@ import pytest
 
 from registries import HOUR, NOON, make_artifact, signed_folder, trusting
 from stairways.errors import ArtifactError, SignatureError, StorageError
+from stairways.registry.artifact import write_artifact
 from stairways.registry.keys import SigningKey, write_trust
 from stairways.registry.signatures import sign_artifact
 from stairways.registry.store import Store
@@ -47,7 +48,7 @@ def store(tmp_path, key) -> Store:
 
 def added(store: Store, folder: Path, key: SigningKey, number: int = 0) -> str:
     place = signed_folder(folder / str(number), key, make_artifact(number))
-    return store.add(place, NOON).loaded.digest
+    return store.add(place, NOON).artifact.loaded.digest
 
 
 def test_what_was_added_is_read(store, tmp_path, key):
@@ -81,8 +82,33 @@ def test_adding_again_changes_nothing_unless_it_was_damaged(store, tmp_path, key
     (place / "weights.safetensors").write_bytes(b"x")
     with pytest.raises(ArtifactError):
         store.read(digest, NOON)
-    assert store.add(tmp_path / "0", NOON).loaded.digest == digest
+    assert store.add(tmp_path / "0", NOON).artifact.loaded.digest == digest
     assert store.read(digest, NOON).loaded.digest == digest
+
+
+def test_the_same_content_signed_by_another_key_takes_its_place(store, tmp_path, key):
+    """So a key is exchanged before it is revoked, and what serves always has a signature that counts."""
+    other = SigningKey.new()
+    write_trust(store.trust_file, trusting(key, other))
+    digest = added(store, tmp_path, key)
+    sign_artifact(tmp_path / "0", other, NOON)
+    taken = store.add(tmp_path / "0", NOON)
+    assert taken.replaced
+    assert store.read(digest).signer.key_id == other.key_id
+    # and is not written again
+    assert not store.add(tmp_path / "0", NOON).replaced
+
+
+def test_another_record_under_another_signature_replaces_nothing_that_counts(store, tmp_path, key):
+    other = SigningKey.new()
+    write_trust(store.trust_file, trusting(key, other))
+    digest = added(store, tmp_path, key)
+    before = store.read(digest).loaded.record
+    write_artifact(tmp_path / "again", make_artifact(0), {"steps": 1, "accepted": True})
+    sign_artifact(tmp_path / "again", other, NOON)
+    assert not store.add(tmp_path / "again", NOON).replaced
+    assert store.read(digest).loaded.record == before
+    assert store.read(digest).signer.key_id == key.key_id
 
 
 def test_an_artifact_under_anothers_name_is_refused(store, tmp_path, key):

@@ -114,9 +114,10 @@ def _recorded(registry: Registry, name: str, by: str) -> str:
     if kind != ROLLBACK:
         raise StorageError(f"is no operation that is known: {kind}", where=name)
     with registry.journal.parsing(name, kind):
-        rollback = outcome_of(name, entry).as_record()
+        outcome = outcome_of(name, entry)
+    rollback = outcome.as_record()
     _ensure_later(registry, rollback.swapped_at or rollback.detected_at)
-    registry.history.roll_back(rollback)
+    registry.history.roll_back(rollback, quarantines=outcome.order.quarantines)
     if rollback.is_drill:
         # its own journal ends before it put back what was live
         ended = max(dt.datetime.fromisoformat(step["at"]) for step in rollback.steps)

@@ -61,6 +61,8 @@ class RollbackOrder:
         detected_at: When the trigger was seen.
         is_drill: Whether it is a rehearsal: nothing is quarantined then.
         incident: Name of the reported incident that it deals with.
+        bars: Whether what failed is quarantined for good; not where it is its signature alone that no longer
+            counts: signed anew it may come back.
     """
 
     trigger: str
@@ -71,6 +73,12 @@ class RollbackOrder:
     detected_at: dt.datetime
     is_drill: bool = False
     incident: str | None = None
+    bars: bool = True
+
+    @property
+    def quarantines(self) -> bool:
+        """Whether what failed never goes live again."""
+        return self.bars and not self.is_drill
 
     def as_record(self) -> JsonObject:
         """Return the order as JSON."""
@@ -272,10 +280,11 @@ class Rollback:
             store.latch(self.outcome.operation_id, order.reason)
         finally:
             # whatever became of the latch
-            if not order.is_drill:
+            if order.quarantines:
                 store.quarantine(order.failed, order.reason)
-        if order.is_drill:
-            return "promotions wait; a drill quarantines nothing"
+        if not order.quarantines:
+            why = "a drill quarantines nothing" if order.is_drill else "signed anew the model may come back"
+            return f"promotions wait; {why}"
         return f"promotions wait; {self.order.failed[:12]} is quarantined"
 
     def _snapshot(self) -> str:
@@ -374,7 +383,9 @@ class Rollback:
 
     def _log(self) -> str:
         overtaken = self._overtaken() is not None
-        self._registry.history.roll_back(self.outcome.as_record(), overtaken=overtaken)
+        self._registry.history.roll_back(
+            self.outcome.as_record(), overtaken=overtaken, quarantines=self.order.quarantines
+        )
         return "recorded"
 
     def _service(self, seconds: float) -> ServiceClient:

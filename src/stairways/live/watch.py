@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stairways.errors import StairwaysError, StorageError
+from stairways.errors import SignatureError, StairwaysError, StorageError
 from stairways.live.incidents import Incident, Incidents
 from stairways.live.live_evidence import IntegrityFinding, LiveEvidence
 from stairways.live.rehearsal import take_up, withdraw
@@ -81,6 +81,7 @@ class Watch:
         self._seen: dict[str, float] = {}
         self._next_look_at_gold = 0.0
         self._gold_stands = True
+        self._mistrusted = False
 
     def look(self) -> RollbackOutcome | None:
         """Look once; return the rollback that was taken, None where none was needed.
@@ -273,6 +274,7 @@ class Watch:
             detected_at=self._registry.clock(),
             is_drill=reported is not None and reported.is_drill,
             incident=name,
+            bars=not (tripped.name == "integrity" and self._mistrusted),
         )
         return roll_back(self._registry, self._restarter, self._pager, order, since=since)
 
@@ -286,9 +288,12 @@ class Watch:
         except StairwaysError as error:
             self.faults = (*self.faults, error.line())
             return None
+        self._mistrusted = False
         try:
             trusted = self._registry.read(champion)
         except StairwaysError as error:
+            # its bytes may be as they were: whoever counts may sign them anew
+            self._mistrusted = isinstance(error, SignatureError)
             return IntegrityFinding(intact=False, detail=error.line())
         return IntegrityFinding(intact=True, detail=f"signed by {trusted.signer.name}, every byte as signed")
 

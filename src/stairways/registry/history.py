@@ -143,7 +143,9 @@ class ModelHistory:
             )
             swap()
 
-    def roll_back(self, rollback: RollbackRecord, *, overtaken: bool = False) -> None:
+    def roll_back(
+        self, rollback: RollbackRecord, *, overtaken: bool = False, quarantines: bool = True
+    ) -> None:
         """Record a rollback as it went: the failed model is quarantined, the target is live.
 
         Recorded again, its steps and times are written over, and nothing else is done twice.
@@ -151,6 +153,7 @@ class ModelHistory:
         Args:
             rollback: How it went.
             overtaken: Whether another model was made live since: the target was live, and is not.
+            quarantines: Whether the failed model never goes live again; a drill's always may.
         """
         check_storable(rollback)
         with writing(self._engine, durable=True) as connection:
@@ -164,9 +167,10 @@ class ModelHistory:
                     self._note_redirected(connection, rollback)
             else:
                 connection.execute(insert(Rollback).values(row))
-                if not rollback.is_drill:
+                quarantines = quarantines and not rollback.is_drill
+                if quarantines:
                     _quarantine(connection, rollback.failed_model)
-                self._note_rollback(connection, rollback)
+                self._note_rollback(connection, rollback, quarantines=quarantines)
             if rollback.swapped_at is not None and rollback.target_model is not None:
                 tenure = TenureRecord(
                     model_id=rollback.target_model,
@@ -181,10 +185,11 @@ class ModelHistory:
                 else:
                     _begin(connection, tenure, rollback.failed_model)
 
-    def _note_rollback(self, connection: Connection, rollback: RollbackRecord) -> None:
+    def _note_rollback(self, connection: Connection, rollback: RollbackRecord, *, quarantines: bool) -> None:
         details = {
             "drill": rollback.is_drill,
             "operation_id": rollback.operation_id,
+            "quarantines": quarantines,
             "reason": rollback.reason,
             "swapped_at": None if rollback.swapped_at is None else rollback.swapped_at.isoformat(),
             "target": rollback.target_model,

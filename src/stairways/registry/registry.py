@@ -110,14 +110,19 @@ class Registry:
         return self.store.read(digest, now)
 
     def add(self, folder: Path, by: str) -> ModelRecord:
-        """Take a signed artifact in; one that is known stays what it is.
+        """Take a signed artifact in; one that is known stays, under another's signature if it has one.
 
         Raises:
             SignatureError: If it is not signed by somebody who counts.
             ArtifactError: If it is damaged.
             StorageError: If it can't be stored.
         """
-        return self._record(self.store.add(folder, self.clock()), by)
+        taken = self.store.add(folder, self.clock())
+        model, signer = self._record(taken.artifact, by), taken.artifact.signer
+        if taken.replaced:
+            details = {"key_id": signer.key_id, "signer": signer.name}
+            self.history.note(self.clock(), by, "model.signed", model.model_id, details)
+        return model
 
     def record(self, digest: str, by: str) -> ModelRecord:
         """Record an artifact that stands in the store; one that is known stays what it is.

@@ -24,6 +24,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -40,7 +41,7 @@ from stairways.registry.files import (
     write_folder_atomic,
 )
 from stairways.registry.keys import TrustList, read_trust, write_trust
-from stairways.registry.manifest import ALL_FILES, SIGNATURE_FILE, is_digest
+from stairways.registry.manifest import ALL_FILES, MANIFEST_FILE, SIGNATURE_FILE, is_digest
 from stairways.registry.signatures import TrustedArtifact, read_trusted, trusted
 
 ARTIFACTS_FOLDER = "artifacts"
@@ -64,6 +65,19 @@ LOCK_SECONDS = 30.0
 _LOCK_PAUSE_SECONDS = 0.01
 _REPAIR = "remove it, then `stairways registry reconcile`"
 _LINK_PREFIX, _LINK_SUFFIX = f".{CHAMPION_LINK}.", ".link"
+
+
+@dataclass(frozen=True, eq=False)
+class Intake:
+    """An artifact that was taken in.
+
+    Attributes:
+        artifact: As it stands.
+        replaced: Whether it took the place of one that no longer verified, or that another key had signed.
+    """
+
+    artifact: TrustedArtifact
+    replaced: bool
 
 
 class Store:
@@ -121,11 +135,12 @@ class Store:
             raise ArtifactError(f"{digest!r} is no digest of an artifact", where=str(self.root))
         return self.artifacts / digest
 
-    def add(self, folder: Path, now: datetime) -> TrustedArtifact:
+    def add(self, folder: Path, now: datetime) -> Intake:
         """Take an artifact in: a copy of the very bytes that were verified.
 
-        An artifact that is there already stays, unless it no longer verifies: then the good copy takes its
-        place.
+        An artifact that is there already stays, unless it no longer verifies, or the copy is the same to the
+        byte and another key signed it: then that takes its place. So a key can be exchanged before it is
+        revoked.
 
         Raises:
             SignatureError: If it is not signed by somebody who counts.
@@ -135,12 +150,14 @@ class Store:
         snapshot = read_folder(folder, (*ALL_FILES, SIGNATURE_FILE), max_file_bytes=MAX_FILE_BYTES)
         found = trusted(folder, snapshot, self.trust(), now)
         place = self.place(found.loaded.digest)
-        standing = self._standing(place, now)
+        standing, stood = self._standing(place, now), place.exists()
         if standing is not None:
-            return standing
+            same = _content_of(place / MANIFEST_FILE) == snapshot.contents[MANIFEST_FILE]
+            if not same or standing.signer.key_id == found.signer.key_id:
+                return Intake(standing, replaced=False)
         files = {name: snapshot.contents[name] for name in (*ALL_FILES, SIGNATURE_FILE)}
-        write_folder_atomic(place, files, replace=place.exists())
-        return read_trusted(place, self.trust(), now)
+        write_folder_atomic(place, files, replace=stood)
+        return Intake(read_trusted(place, self.trust(), now), replaced=stood)
 
     def read(self, digest: str, now: datetime | None = None) -> TrustedArtifact:
         """Return an artifact, every byte and its signature checked.
@@ -331,6 +348,13 @@ class Store:
             return read_trusted(place, self.trust(), now)
         except ArtifactError:
             return None
+
+
+def _content_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise storage_error(error, file) from error
 
 
 def _wait_for(descriptor: int, place: Path, seconds: float, holder: str | None) -> None:

@@ -200,7 +200,7 @@ def _stages(log: tuple[AuditEntry, ...]) -> dict[str, str]:
                 _step_down(stages, details.get("previous_champion"), model)
             stages[model] = str(details.get("stage_to"))
         elif entry.action == "model.rolled_back":
-            if not details.get("drill"):
+            if details.get("quarantines"):
                 stages[model] = Stage.QUARANTINED
             else:
                 _step_down(stages, model, str(details.get("target")))
