@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from operations import Site, site_with_gold, wait_for, write_candidate, write_gold
 
+from stairways.registry.registry import Registry
+
 
 @pytest.fixture
 def folder():
@@ -197,6 +199,56 @@ def test_a_changed_row_of_the_audit_log_is_found_and_a_signed_head_finds_a_rewri
     assert "was signed and is missing" in site.run("audit", "verify", "--head", copy, status=1).out
     # the copy is as it was
     site.run("audit", "verify", "--registry", backup)
+
+
+def test_a_lost_database_is_made_again_and_all_goes_on(at_work):
+    site, key, _ = at_work
+    site.run("audit", "sign", "--key", key)
+    before = site.json("registry", "live")
+    for file in site.registry.glob("gate.db*"):
+        file.unlink()
+    remedy = site.run("registry", "list", status=2).complaint
+    assert "restore it from a backup, or begin an empty one" in remedy
+    site.run("registry", "create")
+    assert site.run("registry", "check", status=1)
+    lines = site.run("registry", "reconcile", "--reason", "the disk was lost").out.splitlines()
+    assert any(line.endswith("is recorded again") for line in lines)
+    assert any("the head is void" in line for line in lines)
+    assert site.json("registry", "live") == before
+    site.run("registry", "check")
+    assert site.run("registry", "reconcile", "--reason", "again").out == "folder and database agree\n"
+    # what the database alone had is gone: a drill
+    digest = write_candidate(site.folder / "next", 1)
+    site.take_in(site.folder / "next", key)
+    assert "drill" in site.run("promote", digest, "--reason", "x", status=1).out
+
+
+def test_a_clock_that_had_run_ahead_is_put_right_by_a_signed_word(at_work):
+    site, key, _ = at_work
+    digest = write_candidate(site.folder / "next", 1)
+    # as a clock that stood in 2031 would have left it
+    with Registry.open(site.registry, lambda: dt.datetime(2031, 1, 1, tzinfo=dt.UTC)) as ahead:
+        ahead.history.note(ahead.clock(), "ann", "key.looked.at", "x", {})
+    site.run("sign", "next", "--key", key)
+    complaint = site.run("registry", "add", "next", status=2).complaint
+    assert "the last row is of 2031" in complaint
+    assert "stairways audit clock" in complaint
+    site.run("keys", "new", "nobody.key")
+    wish = ("audit", "clock", "--reason", "the time server was wrong", "--key")
+    assert "does not count here" in site.run(*wish, "nobody.key", status=2).complaint
+    assert "had run ahead to 2031-01-01" in site.run(*wish, key).out
+    assert "there is nothing to correct" in site.run(*wish, key, status=2).complaint
+    site.run("registry", "add", "next")
+    assert "each as it was written" in site.run("audit", "verify").out
+    site.run("registry", "check")
+    assert site.json("registry", "show", digest[:12])["model"] == digest
+
+
+def test_a_second_registry_on_the_same_database_is_refused(at_work):
+    site, _, _ = at_work
+    url = f"sqlite:///{site.registry}/gate.db"
+    complaint = site.run("registry", "create", "--registry", "other", "--database", url, status=2).complaint
+    assert "the database is that of registry" in complaint
 
 
 def test_a_damaged_artifact_is_found_by_check_and_named(at_work):

@@ -19,6 +19,11 @@ from stairways.registry.schema import RegistryIdentity
 from stairways.registry.sealed import read_sealed, write_sealed
 
 IDENTITY_FILE = "registry.json"
+FIND_DATABASE = (
+    "name it by --database or STAIRWAYS_DATABASE, restore it from a backup, or begin an empty one: "
+    "`stairways registry create`, then `stairways registry reconcile`"
+)
+"""What to do where a registry's database is not there, or is another."""
 _RECORD = "registry"
 _REMEDY = "restore it from a backup of the folder"
 
@@ -52,8 +57,7 @@ def bind(root: Path, engine: Engine, now: dt.datetime, *, anew: bool = False) ->
         raise StorageError(
             f"its database is another: it knows nothing of registry {name[:8]}",
             where=str(root),
-            remedy="name its own by --database or STAIRWAYS_DATABASE, restore it from a backup, or begin an "
-            "empty one: `stairways registry create`, then `stairways registry reconcile`",
+            remedy=FIND_DATABASE,
         )
     if theirs is None:
         theirs = _claimed(engine, name, now)

@@ -18,7 +18,7 @@ from stairways.registry.connection import make_engine, prepare, sqlite_url
 from stairways.registry.files import read_json_object, storage_error, write_bytes_atomic
 from stairways.registry.history import ModelHistory
 from stairways.registry.history_records import Stage
-from stairways.registry.identity import bind
+from stairways.registry.identity import FIND_DATABASE, bind
 from stairways.registry.journal import Journal
 from stairways.registry.keys import SigningKey, TrustList, write_trust
 from stairways.registry.records import ModelRecord
@@ -253,7 +253,7 @@ def _opened(root: Path, url: str | None, now: dt.datetime) -> Engine:
         raise StorageError(
             "its database is not there",
             where=str(place),
-            remedy="name it by --database or STAIRWAYS_DATABASE, or restore it from a backup",
+            remedy=FIND_DATABASE,
         )
     engine = make_engine(url or sqlite_url(place))
     _prepare(engine, root, now)
