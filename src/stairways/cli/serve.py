@@ -47,7 +47,13 @@ def serve(
     address = Address(path=socket.resolve()) if socket is not None else Address(port=port)
     # two would each believe to be the service, and a rollback would restart one of them
     with Store(registry).lock(0.0, SERVE_LOCK):
-        Supervisor(registry.resolve(), address, seed=settings.service.seed, say=_say).run()
+        Supervisor(
+            registry.resolve(),
+            address,
+            seed=settings.service.seed,
+            performance=settings.performance,
+            say=_say,
+        ).run()
     return 0
 
 

@@ -20,12 +20,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stairways.errors import ServiceError, StairwaysError, StorageError
 from stairways.live.address import Address
 from stairways.registry.canonical import canonical_json
 from stairways.registry.files import storage_error, write_bytes_atomic
+
+if TYPE_CHECKING:
+    from stairways.operations_config import PerformanceSettings
 
 PREPARED, GO, SERVING = b"prepared\n", b"go\n", b"serving\n"
 """What a worker says, is told, and says again."""
@@ -89,6 +92,7 @@ class Supervisor:
         registry: Its folder.
         address: Where to listen.
         seed: Of the numbers that actions are drawn with.
+        performance: How workers answer; None takes the defaults.
         say: Told what happens, in lines.
 
     Raises:
@@ -97,11 +101,18 @@ class Supervisor:
     """
 
     def __init__(
-        self, registry: Path, address: Address, *, seed: int = 0, say: Say = lambda line: None
+        self,
+        registry: Path,
+        address: Address,
+        *,
+        seed: int = 0,
+        performance: PerformanceSettings | None = None,
+        say: Say = lambda line: None,
     ) -> None:
         self.folder = registry / SERVICE_FOLDER
         self._registry = registry
         self._seed = seed
+        self._performance = "{}" if performance is None else performance.model_dump_json()
         self._say = say
         try:
             self.folder.mkdir(exist_ok=True)
@@ -249,6 +260,7 @@ class Supervisor:
             "--tell": its_tell,
             "--generation": self._generation,
             "--seed": self._seed,
+            "--performance": self._performance,
         }
         command = [sys.executable, "-m", "stairways.live.worker"]
         for name, value in arguments.items():

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
+from pydantic import ValidationError
 
 from stairways.compiled_cache import use_own_cache
 from stairways.errors import ServiceError, StairwaysError
@@ -83,9 +84,10 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True)
     for name in ("--listener", "--hear", "--tell", "--generation", "--seed"):
         parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--performance", type=_performance, required=True)
     given = parser.parse_args()
     use_own_cache()
-    service = Service(Store(given.registry), PerformanceSettings(), _utc_now, seed=given.seed)
+    service = Service(Store(given.registry), given.performance, _utc_now, seed=given.seed)
     with suppress(ServiceError):
         # a champion that can't be served is told to whoever asks
         service.warm()
@@ -108,6 +110,16 @@ def main() -> int:
     listener = socket.socket(fileno=given.listener)
     _Server(config, service, place, hear=given.hear, tell=given.tell).run(sockets=[listener])
     return 0
+
+
+def _performance(text: str) -> PerformanceSettings:
+    """Return the settings in an argument."""
+    try:
+        return PerformanceSettings.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(("performance", *map(str, first["loc"])))
+        raise argparse.ArgumentTypeError(f"{place}: {first['msg']}") from error
 
 
 def _say(line: str) -> None:
