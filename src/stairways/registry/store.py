@@ -8,7 +8,7 @@
       trust.json            whom we believe
       quarantine/DIGEST     models that never go live again, and why
       latched.json          there while promotions wait for a person
-      .lock                 held while something is promoted or rolled back; .watch and .serve likewise
+      .lock                 held while something is promoted or rolled back; .watch likewise
 
 The link is replaced in one step (``os.replace``) and the folder brought to the disk: readers see the old
 champion or the new, never none.
@@ -50,11 +50,7 @@ LOCK_FILE = ".lock"
 WATCH_LOCK = ".watch"
 ROLLBACK_LOCK = ".rollback"
 """Held by whoever leads a way back, so that nobody takes it up beside; it never makes one wait."""
-SERVE_LOCK = ".serve"
-_HOLDERS = {
-    WATCH_LOCK: "another `stairways watch` watches it",
-    SERVE_LOCK: "another `stairways serve` serves it",
-}
+_HOLDERS = {WATCH_LOCK: "another `stairways watch` watches it"}
 LOCK_SECONDS = 30.0
 _LOCK_PAUSE_SECONDS = 0.01
 _REPAIR = "remove it, and promote again"
