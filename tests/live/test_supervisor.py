@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -258,6 +259,15 @@ def test_a_second_one_is_refused_and_the_first_goes_on(running, tmp_path, second
     assert service_record(one.registry) == record
     assert Path(record["control"]).exists()
     assert one.worker()
+
+
+def test_one_of_a_copied_registry_leaves_the_service_it_was_copied_from_alone(running, tmp_path):
+    _, one = running
+    record = service_record(one.registry)
+    shutil.copytree(one.registry, tmp_path / "copy", symlinks=True)
+    Supervisor(tmp_path / "copy", Address(path=tmp_path / "socket"))._close()
+    assert Path(record["control"]).exists()
+    assert "pid" in tell_supervisor(one.registry, "restart", PATIENCE_SECONDS)
 
 
 def test_one_whose_place_is_taken_leaves_nothing_and_lets_go(running, tmp_path):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stairways.errors import ServiceError, StairwaysError, StorageError
-from stairways.live.address import Address
+from stairways.live.address import Address, is_heard
 from stairways.registry.canonical import canonical_json
 from stairways.registry.files import storage_error, write_bytes_atomic
 
@@ -139,7 +139,10 @@ class Supervisor:
         self._replacing = False
 
     def _clear(self) -> None:
-        """Remove what a supervisor that was killed left: since we hold its folder, it is gone."""
+        """Remove what a supervisor that was killed left: since we hold its folder, it is gone.
+
+        Unless the folder is a copy: its record names the control socket of the service it was copied from.
+        """
         try:
             control = Path(str(service_record(self._registry)["control"]))
         except ServiceError:
@@ -147,8 +150,9 @@ class Supervisor:
         (self.folder / SERVICE_FILE).unlink(missing_ok=True)
         if control.name == _CONTROL and control.parent.name.startswith(_CONTROL_PREFIX):
             with suppress(OSError):
-                control.unlink()
-                control.parent.rmdir()
+                if not is_heard(control):
+                    control.unlink()
+                    control.parent.rmdir()
 
     def run(self) -> None:
         """Serve until told to stop; SIGTERM and SIGINT stop, SIGHUP replaces the worker."""
