@@ -13,6 +13,7 @@ import datetime as dt
 import os
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,6 +43,8 @@ class _Server(uvicorn.Server):
         self._memory = memory
         self._hear = hear
         self._tell = tell
+        # one: memories are written one after the other, in the order in which they were taken
+        self._writer = ThreadPoolExecutor(1, "memory")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         asyncio.get_running_loop().add_reader(self._hear, self._end)
@@ -54,16 +57,19 @@ class _Server(uvicorn.Server):
         self._keeping.cancel()
         await super().shutdown(sockets)
         # here, and not behind run(): that ends with the signal which asked for it
-        self._write_memory()
+        await self._write_memory()
+        self._writer.shutdown()
 
     def _end(self) -> None:
         """Nothing is said by this pipe any more: it can be read since its other end is closed."""
         asyncio.get_running_loop().remove_reader(self._hear)
         self.should_exit = True
 
-    def _write_memory(self) -> None:
+    async def _write_memory(self) -> None:
+        """Write what is kept of clients as it is now; others are answered meanwhile."""
+        memory = self._service.memory()
         try:
-            write_memory(self._memory, self._service.memory())
+            await asyncio.get_running_loop().run_in_executor(self._writer, write_memory, self._memory, memory)
         except StairwaysError as error:
             _say(error.line())
 
@@ -74,7 +80,7 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(_SECONDS_BETWEEN_WRITES)
             if self._service.answered != written:
                 written = self._service.answered
-                self._write_memory()
+                await self._write_memory()
 
 
 def main() -> int:
