@@ -5,7 +5,7 @@
     REGISTRY/
       artifacts/DIGEST/     signed artifacts; none is ever changed
       champion              a link to one of them
-      trust.json            whom we believe
+      trust.json            whom we believe; trust.pending.json is there while that changes
       quarantine/DIGEST     models that never go live again, and why
       latched.json          there while promotions wait for a person
       .lock                 held while something is promoted or rolled back; .watch likewise
