@@ -11,6 +11,7 @@ import atexit
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -30,24 +31,48 @@ def sources_digest(package: Path) -> str:
 
 
 def use_own_cache() -> None:
-    """Name the cache folder in the environment, unless it names one; call it before numba loads."""
-    if VARIABLE in os.environ:
+    """Name the cache folder in the environment, unless it names a usable one; call it before numba loads.
+
+    A folder that is named and can't be written is told on standard error, and another is taken: numba would
+    without a word keep its files beside the sources, where the code of an older state may stand, or give up.
+
+    Raises:
+        OSError: If no folder at all can be written.
+    """
+    named = os.environ.get(VARIABLE)
+    refusal = _refusal(Path(named)) if named else None
+    if named and refusal is None:
         return
     package = Path(__file__).resolve().parent
-    places = [package / "__pycache__"]
+    folder = f"compiled-{sources_digest(package)}"
+    places = [package / "__pycache__" / folder]
     with suppress(RuntimeError):
-        places.append(Path.home() / ".cache" / "stairways")
-    home = next(filter(_can_be_written, places), None)
-    if home is None:
+        places.append(Path.home() / ".cache" / "stairways" / folder)
+    place = next((place for place in places if _refusal(place) is None), None)
+    if place is None:
         # compiled anew by each process: a folder in a shared place could hold somebody else's code
         home = Path(tempfile.mkdtemp(prefix="stairways-compiled-"))
         atexit.register(shutil.rmtree, home, ignore_errors=True)
-    os.environ[VARIABLE] = str(home / f"compiled-{sources_digest(package)}")
+        place = home / folder
+    os.environ[VARIABLE] = str(place)
+    if refusal is not None:
+        reason = refusal.strerror or refusal
+        sys.stderr.write(
+            f"stairways: {VARIABLE}={named}: {reason}; compiled code is kept in {place} instead: "
+            "name a folder that you may write to, or none\n"
+        )
 
 
-def _can_be_written(folder: Path) -> bool:
+def _refusal(folder: Path) -> OSError | None:
+    """Return why numba can't keep files in a folder, None if it can.
+
+    Every source folder has one of its own in it: what another user has made there can't be written either.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)
+        for place in (folder, *filter(Path.is_dir, folder.iterdir())):
+            with tempfile.TemporaryFile(dir=place):
+                pass
+    except OSError as error:
+        return error
+    return None

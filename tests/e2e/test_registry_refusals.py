@@ -228,7 +228,7 @@ def test_a_registry_has_one_service_and_one_watch(site):
     made.serve()
     assert made.run("serve", "--ready").out.strip() == made.answers()
     said = made.run("serve", "--socket", made.folder / "other", status=2).complaint
-    assert "another `stairways serve` serves it; stop that one first" in said
+    assert "another service answers for this registry; stop that one first" in said
     made.watch()
     said = made.run("watch", status=2).complaint
     assert "another `stairways watch` watches it; stop that one first" in said

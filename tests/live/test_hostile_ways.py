@@ -1,6 +1,7 @@
 """The way back where everything around it is damaged, hostile, late or begun twice."""
 
 import json
+import os
 
 import pytest
 from sqlalchemy import text
@@ -123,6 +124,18 @@ def test_a_damaged_incident_does_not_hide_what_another_person_reports(place, pag
     assert outcome.order.ordered_by == "dora"
     assert "is no incident" in watch.faults[0]
     assert watch.look() is None
+
+
+def test_a_pipe_and_a_name_that_is_no_text_do_not_hold_the_watch_up(place, pager, tmp_path):
+    incidents = Incidents(place.registry.root)
+    incidents.report(Incident("dora", "it buys at every open", place.clock()))
+    os.mkfifo(incidents.folder / "0-first.json")
+    (incidents.folder / os.fsdecode(b"0-\xff.json")).touch()
+    watch, told, warned = watch_of(place, pager), [], []
+    watch.run(0.0, lambda: bool(told), told.append, warned.append)
+    assert told[0].order.ordered_by == "dora"
+    assert [line.partition("is no incident")[2] != "" for line in warned] == [True, True]
+    assert (tmp_path / "pages.jsonl").read_text().count("can't see everything") == 2
 
 
 def test_a_rollback_that_a_later_one_overtook_is_not_gone_again(place, pager, monkeypatch):

@@ -11,7 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stairways.errors import StorageError
+from stairways.live import memory as memory_module
 from stairways.live.memory import read_memory, write_memory
+from stairways.registry import sealed as sealed_module
+from stairways.registry.canonical import canonical_json
+from stairways.registry.sealed import write_sealed
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 MEMORIES = st.dictionaries(
@@ -34,6 +38,37 @@ def test_what_was_written_is_read(tmp_path_factory, memory):
     assert found == memory
     # equal is not enough: 0.0 == -0.0 == 0
     assert repr(sorted(found.items())) == repr(sorted(memory.items()))
+
+
+CLIENTS = st.fixed_dictionaries(
+    {"clients": MEMORIES, "model": st.text("ab"), "order": st.lists(st.text("ab"))}
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(MEMORIES | CLIENTS)
+def test_the_bytes_are_those_of_every_sealed_file(tmp_path_factory, memory):
+    folder = tmp_path_factory.mktemp("memory")
+    write_memory(folder / "clients.json", memory)
+    write_sealed(folder / "sealed.json", "memory", memory)
+    assert (folder / "clients.json").read_bytes() == (folder / "sealed.json").read_bytes()
+
+
+def test_no_more_than_a_client_is_encoded_in_one_call(tmp_path, monkeypatch):
+    """Nobody is answered during such a call, in whatever thread it is made."""
+    clients = {f"client-{number}": {"loop": [number]} for number in range(5)}
+    seen = []
+
+    def encoded(value, **options):
+        seen.append(str(value).count("loop"))
+        return canonical_json(value, **options)
+
+    monkeypatch.setattr(memory_module, "canonical_json", encoded)
+    monkeypatch.setattr(sealed_module, "canonical_json", encoded)
+    write_memory(tmp_path / "clients.json", {"clients": clients, "model": "m", "order": list(clients)})
+    assert max(seen) == 1
+    assert sum(seen) == 5
+    assert read_memory(tmp_path / "clients.json")["clients"] == clients
 
 
 @settings(max_examples=50, deadline=None)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import shutil
 import signal
 import socket
 import stat
+import subprocess
+import sys
+import tempfile
 import threading
+from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +22,8 @@ import pytest
 from serving import LSTM, Ground, as_json, ground, question, random_model, service_of
 from supervised import PATIENCE_SECONDS, Supervised, is_alive, kill, listens, supervised, until
 
-from stairways.errors import ServiceError, StorageError
+from stairways.cli.main import run
+from stairways.errors import ConfigError, ServiceError, StorageError
 from stairways.live import supervisor as supervisor_module
 from stairways.live.address import Address
 from stairways.live.client import ServiceClient
@@ -224,18 +232,78 @@ def test_words_it_does_not_know_are_refused_and_silence_is_not_waited_for(runnin
     assert one.worker()
 
 
-def test_a_second_one_is_refused_and_the_first_goes_on(running, tmp_path):
+def second_from_command(registry: Path, path: Path) -> str:
+    words = ["serve", "--registry", str(registry), "--socket", str(path)]
+    with redirect_stderr(io.StringIO()) as said:
+        assert run(words) == 2
+    return said.getvalue()
+
+
+def second_from_module(registry: Path, path: Path) -> str:
+    words = [sys.executable, "-m", "stairways.live.supervisor", str(registry), str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert done.returncode == 2
+    return done.stderr
+
+
+@pytest.mark.parametrize("second", [second_from_command, second_from_module])
+def test_a_second_one_is_refused_and_the_first_goes_on(running, tmp_path, second):
     _, one = running
     record = service_record(one.registry)
-    with pytest.raises(StorageError, match="another supervisor serves this registry"):
-        Supervisor(one.registry, Address(path=tmp_path / "socket"))
+    said = second(one.registry, tmp_path / "socket")
+    line = "another service answers for this registry; stop that one first: `stairways serve --stop`"
+    assert said == f"stairways: {one.registry}: {line}\n"
     assert not (tmp_path / "socket").exists()
-    other = ground(tmp_path / "other", MODEL).store.root
-    with pytest.raises(StorageError, match="somebody listens there already"):
-        Supervisor(other, Address(path=one.socket))
-    assert not (other / "service" / "service.json").exists()
+    # nor does it take the first one's own socket from it
+    assert line in second(one.registry, one.socket)
     assert service_record(one.registry) == record
+    assert Path(record["control"]).exists()
     assert one.worker()
+
+
+def test_one_of_a_copied_registry_leaves_the_service_it_was_copied_from_alone(running, tmp_path):
+    _, one = running
+    record = service_record(one.registry)
+    shutil.copytree(one.registry, tmp_path / "copy", symlinks=True)
+    Supervisor(tmp_path / "copy", Address(path=tmp_path / "socket"))._close()
+    assert Path(record["control"]).exists()
+    assert "pid" in tell_supervisor(one.registry, "restart", PATIENCE_SECONDS)
+
+
+def test_one_whose_place_is_taken_leaves_nothing_and_lets_go(running, tmp_path):
+    _, one = running
+    other = ground(tmp_path / "other", MODEL).store.root
+    for _ in range(2):
+        with pytest.raises(StorageError, match="somebody listens there already"):
+            Supervisor(other, Address(path=one.socket))
+    assert not (other / "service" / "service.json").exists()
+    assert one.worker()
+
+
+def test_one_that_no_control_socket_can_be_made_for_leaves_nothing_and_lets_go(tmp_path, monkeypatch):
+    registry, far = ground(tmp_path).store.root, tmp_path / ("far" * 40)
+    monkeypatch.setattr(tempfile, "tempdir", str(far))
+    for _ in range(2):
+        far.mkdir(exist_ok=True)
+        with pytest.raises(ConfigError, match="a socket's path has 100 at most"):
+            Supervisor(registry, Address(path=tmp_path / "socket"))
+        assert not (tmp_path / "socket").exists()
+        assert list(far.iterdir()) == []
+
+
+def test_a_killed_supervisor_keeps_no_lock_though_its_worker_lives_on(apart, tmp_path):
+    made, start = apart
+    with start() as one:
+        worker = one.worker()
+        held = [str(path.readlink()) for path in Path(f"/proc/{worker}/fd").iterdir() if path.is_symlink()]
+        assert str(one.registry / "service") not in held
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            assert one.end(signal.SIGKILL) == -signal.SIGKILL
+            assert is_alive(worker)
+            Supervisor(made.store.root, Address(path=tmp_path / "other"))._close()
+        finally:
+            kill(worker)
 
 
 def left(one: Supervised, record: dict) -> list[Path]:

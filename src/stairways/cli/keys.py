@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +14,12 @@ from stairways.cli.registries import DEFAULT_FOLDER
 from stairways.cli.tables import text_of
 
 if TYPE_CHECKING:
+    from stairways.registry.keys import TrustList
     from stairways.registry.registry import Registry
 
 app = typer.Typer(help="Keys that sign, and keys that are believed.", no_args_is_help=True)
 
+_KeyId = Annotated[str, typer.Argument(help="Name of the key, as `keys list` shows it.")]
 _Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the trust list.")]
 _OpenSSF = Annotated[
     bool, typer.Option("--openssf", help="In the OpenSSF format, by an EC key; needs the extra openssf.")
@@ -64,11 +68,9 @@ def trust(
 
     with registries.opened(registry, database) as opened:
         key = read_public_key(public)
-        now = opened.clock()
-        opened.change_trust(
-            lambda known: known.added(key, name, now), registries.who(by), "key.trusted", key_id_of(key)
-        )
-    typer.echo(f"key {key_id_of(key)} of {name} is trusted")
+        key_id = key_id_of(key)
+        _change(opened, by, "key.trusted", key_id, lambda known, now: known.added(key, name, now))
+    typer.echo(f"key {key_id} of {name} is trusted")
     return 0
 
 
@@ -85,7 +87,7 @@ def listing(registry: registries.Folder = DEFAULT_FOLDER, as_json: options.AsJso
 
 @app.command("retire")
 def retire(
-    key_id: str,
+    key_id: _KeyId,
     reason: _Reason,
     registry: registries.Folder = DEFAULT_FOLDER,
     database: registries.Database = None,
@@ -93,17 +95,14 @@ def retire(
 ) -> int:
     """Believe nothing new of a key; what it signed before counts."""
     with registries.opened(registry, database) as opened:
-        now = opened.clock()
-        opened.change_trust(
-            lambda known: known.retired(key_id, reason, now), registries.who(by), "key.retired", key_id
-        )
+        _change(opened, by, "key.retired", key_id, lambda known, now: known.retired(key_id, reason, now))
     typer.echo(f"key {key_id} is retired")
     return 0
 
 
 @app.command("revoke")
 def revoke(
-    key_id: str,
+    key_id: _KeyId,
     reason: _Reason,
     registry: registries.Folder = DEFAULT_FOLDER,
     database: registries.Database = None,
@@ -111,16 +110,24 @@ def revoke(
 ) -> int:
     """Believe nothing of a key, whenever it signed: somebody else may have it."""
     with registries.opened(registry, database) as opened:
-        now = opened.clock()
-        opened.change_trust(
-            lambda known: known.revoked(key_id, reason, now), registries.who(by), "key.revoked", key_id
-        )
+        _change(opened, by, "key.revoked", key_id, lambda known, now: known.revoked(key_id, reason, now))
         champion = opened.store.champion()
         served = None if champion is None else _signer_of(opened, champion)
     typer.echo(f"key {key_id} is revoked")
     if served is not None:
         typer.echo(f"the champion is no longer believed: {served}; sign it anew or roll back", err=True)
     return 0
+
+
+def _change(
+    opened: Registry,
+    by: str | None,
+    action: str,
+    key_id: str,
+    change: Callable[[TrustList, dt.datetime], TrustList],
+) -> None:
+    now = opened.clock()
+    opened.change_trust(lambda known: change(known, now), registries.who(by), action, key_id)
 
 
 def _signer_of(opened: Registry, digest: str) -> str | None:

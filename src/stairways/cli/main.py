@@ -29,7 +29,7 @@ from stairways.cli import (
     serve,
     tune,
 )
-from stairways.compiled_cache import use_own_cache
+from stairways.compiled_cache import VARIABLE, use_own_cache
 
 PASSED, REFUSED, BAD_INPUT, FAILED, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 3, 130, 141
 GOING_ON = ("frontier", "prove")
@@ -92,7 +92,11 @@ def main() -> None:
     """Run the command line: 0 passed, 1 the gate refused, 2 bad input, 3 the work failed, 130 interrupted."""
     for name in THREAD_SETTINGS:
         os.environ.setdefault(name, "1")
-    use_own_cache()
+    try:
+        use_own_cache()
+    except OSError as error:
+        _complain(f"no folder for compiled code: {error}; name one that you may write to by {VARIABLE}")
+        sys.exit(BAD_INPUT)
     sys.exit(run(sys.argv[1:]))
 
 

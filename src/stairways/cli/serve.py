@@ -32,7 +32,7 @@ def serve(
     from stairways.live.address import Address
     from stairways.live.client import ServiceClient
     from stairways.live.supervisor import Supervisor, service_record, tell_supervisor
-    from stairways.registry.store import SERVE_LOCK, Store
+    from stairways.registry.store import Store
 
     Store(registry).require()
     if stop:
@@ -45,9 +45,13 @@ def serve(
         return 0
     settings = load_settings(config, {})
     address = Address(path=socket.resolve()) if socket is not None else Address(port=port)
-    # two would each believe to be the service, and a rollback would restart one of them
-    with Store(registry).lock(0.0, SERVE_LOCK):
-        Supervisor(registry.resolve(), address, seed=settings.service.seed, say=_say).run()
+    Supervisor(
+        registry.resolve(),
+        address,
+        seed=settings.service.seed,
+        performance=settings.performance,
+        say=_say,
+    ).run()
     return 0
 
 

@@ -99,20 +99,25 @@ def _require_left_behind(path: Path) -> None:
     """Refuse a place that is taken by anything but the socket of a process that is gone."""
     try:
         is_socket = stat.S_ISSOCK(path.lstat().st_mode)
-        is_heard = is_socket and _is_heard(path)
+        taken = is_socket and is_heard(path)
     except OSError as error:
         raise storage_error(error, path) from error
     if not is_socket:
         raise StorageError(
             "something that is no socket stands there", where=str(path), remedy="choose another --socket"
         )
-    if is_heard:
+    if taken:
         raise StorageError(
             "somebody listens there already", where=str(path), remedy="stop it, or choose another --socket"
         )
 
 
-def _is_heard(path: Path) -> bool:
+def is_heard(path: Path) -> bool:
+    """Return whether somebody listens at a Unix socket.
+
+    Raises:
+        OSError: If it can't be asked.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:

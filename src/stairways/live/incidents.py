@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,7 +18,10 @@ from stairways.registry.registry import new_operation_id
 
 INCIDENTS_FOLDER = "incidents"
 DONE_FOLDER = "done"
+MOST_INCIDENT_BYTES = 64 * 1024
 _SUFFIX = ".json"
+_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO})
+"""What opening a link or a socket fails with."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +87,23 @@ class Incidents:
         """Report an incident; return its name.
 
         Raises:
-            InputError: If a name or a reason is missing.
+            InputError: If a name or a reason is missing, or all of it is longer than is read.
             StorageError: If it can't be written.
         """
         incident.order()
+        content = canonical_json(incident.as_record())
+        if len(content) > MOST_INCIDENT_BYTES:
+            raise InputError(
+                f"an incident of {len(content)} bytes, {MOST_INCIDENT_BYTES} at most",
+                where=str(self.folder),
+                remedy="give a shorter reason",
+            )
         try:
             self.done.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(error, self.done) from error
         name = new_operation_id(incident.at)
-        write_bytes_atomic(self.folder / f"{name}{_SUFFIX}", canonical_json(incident.as_record()))
+        write_bytes_atomic(self.folder / f"{name}{_SUFFIX}", content)
         return name
 
     def open(self) -> dict[str, Incident]:
@@ -134,11 +147,38 @@ class Incidents:
 
 
 def _read(path: Path) -> Incident:
+    # the line of a fault goes to places that take no half characters
+    where = str(path).encode("utf-8", "backslashreplace").decode()
     try:
-        return Incident.parse(parse_json_object(path.read_bytes()))
+        path.name.encode("utf-8")
+        return Incident.parse(parse_json_object(_content(path)))
     except OSError as error:
-        raise storage_error(error, path) from error
+        raise storage_error(error, Path(where)) from error
     except (ValueError, TypeError) as error:
         raise StorageError(
-            f"is no incident ({error})", where=str(path), remedy="see who wrote it, and move it away"
+            f"is no incident ({error})", where=where, remedy="see who wrote it, and move it away"
         ) from error
+
+
+def _content(path: Path) -> bytes:
+    """Return the bytes of a file without waiting for anybody: whoever may write here may put a pipe here.
+
+    Raises:
+        ValueError: If it is no regular file, or too large.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise ValueError("no regular file") from error
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("no regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            content = stream.read(MOST_INCIDENT_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > MOST_INCIDENT_BYTES:
+        raise ValueError(f"more than {MOST_INCIDENT_BYTES} bytes")
+    return content

@@ -17,15 +17,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stairways.errors import ServiceError, StairwaysError, StorageError
-from stairways.live.address import Address
+from stairways.live.address import Address, is_heard
 from stairways.registry.canonical import canonical_json
 from stairways.registry.files import storage_error, write_bytes_atomic
+
+if TYPE_CHECKING:
+    from stairways.operations_config import PerformanceSettings
 
 PREPARED, GO, SERVING = b"prepared\n", b"go\n", b"serving\n"
 """What a worker says, is told, and says again."""
@@ -42,6 +45,8 @@ _PAUSES_SECONDS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Before a worker that died is followed: none at first, more the oftener it happens."""
 _STEADY_SECONDS = 10.0
 _PRIVATE = 0o600
+_REFUSED = 2
+"""Exit status, as the commands have it."""
 
 Say = Callable[[str], None]
 
@@ -89,6 +94,7 @@ class Supervisor:
         registry: Its folder.
         address: Where to listen.
         seed: Of the numbers that actions are drawn with.
+        performance: How workers answer; None takes the defaults.
         say: Told what happens, in lines.
 
     Raises:
@@ -97,26 +103,35 @@ class Supervisor:
     """
 
     def __init__(
-        self, registry: Path, address: Address, *, seed: int = 0, say: Say = lambda line: None
+        self,
+        registry: Path,
+        address: Address,
+        *,
+        seed: int = 0,
+        performance: PerformanceSettings | None = None,
+        say: Say = lambda line: None,
     ) -> None:
         self.folder = registry / SERVICE_FOLDER
         self._registry = registry
         self._seed = seed
+        self._performance = "{}" if performance is None else performance.model_dump_json()
         self._say = say
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise storage_error(error, self.folder) from error
-        # two would give each other's clients a memory that is not theirs
-        self._held = _held(self.folder)
-        self._clear()
-        try:
+        with ExitStack() as left:
+            # first and gone last: until it is ours, what stands there may be another's
+            left.callback(os.close, _held(self.folder))
+            self._clear()
             self._listener, self.address = address.listen()
-        except StairwaysError:
-            os.close(self._held)
-            raise
-        self._control_path = Path(tempfile.mkdtemp(prefix=_CONTROL_PREFIX)) / _CONTROL
-        self._control, _ = Address(path=self._control_path).listen()
+            left.callback(_close_socket, self._listener, self.address.path)
+            control_folder = Path(tempfile.mkdtemp(prefix=_CONTROL_PREFIX))
+            left.callback(control_folder.rmdir)
+            self._control_path = control_folder / _CONTROL
+            self._control, _ = Address(path=self._control_path).listen()
+            left.callback(_close_socket, self._control, self._control_path)
+            self._left = left.pop_all()
         self._worker: _Worker | None = None
         self._generation = 0
         self._deaths = 0
@@ -124,7 +139,10 @@ class Supervisor:
         self._replacing = False
 
     def _clear(self) -> None:
-        """Remove what a supervisor that was killed left: since we hold its folder, it is gone."""
+        """Remove what a supervisor that was killed left: since we hold its folder, it is gone.
+
+        Unless the folder is a copy: its record names the control socket of the service it was copied from.
+        """
         try:
             control = Path(str(service_record(self._registry)["control"]))
         except ServiceError:
@@ -132,8 +150,9 @@ class Supervisor:
         (self.folder / SERVICE_FILE).unlink(missing_ok=True)
         if control.name == _CONTROL and control.parent.name.startswith(_CONTROL_PREFIX):
             with suppress(OSError):
-                control.unlink()
-                control.parent.rmdir()
+                if not is_heard(control):
+                    control.unlink()
+                    control.parent.rmdir()
 
     def run(self) -> None:
         """Serve until told to stop; SIGTERM and SIGINT stop, SIGHUP replaces the worker."""
@@ -249,6 +268,7 @@ class Supervisor:
             "--tell": its_tell,
             "--generation": self._generation,
             "--seed": self._seed,
+            "--performance": self._performance,
         }
         command = [sys.executable, "-m", "stairways.live.worker"]
         for name, value in arguments.items():
@@ -288,31 +308,37 @@ class Supervisor:
         self._replacing = True
 
     def _close(self) -> None:
-        self._listener.close()
-        self._control.close()
-        if self._worker is not None:
-            self._worker.close()
-        for path in (self.folder / SERVICE_FILE, self._control_path):
-            path.unlink(missing_ok=True)
-        if self.address.path is not None:
-            self.address.path.unlink(missing_ok=True)
-        self._control_path.parent.rmdir()
-        os.close(self._held)
+        with self._left:
+            self._listener.close()
+            self._control.close()
+            if self._worker is not None:
+                self._worker.close()
+            (self.folder / SERVICE_FILE).unlink(missing_ok=True)
 
 
 def _held(folder: Path) -> int:
-    """Return a descriptor of a folder that no other supervisor holds; it dies with its process."""
+    """Return a descriptor of a folder that no other supervisor holds.
+
+    It dies with its process: no worker inherits it. Two supervisors would give each other's clients a memory
+    that is not theirs, and a rollback would restart the worker of one of them.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
         raise StorageError(
-            "another supervisor serves this registry",
-            where=str(folder),
-            remedy="stop it: `stairways serve --stop`",
+            "another service answers for this registry",
+            where=str(folder.parent),
+            remedy="stop that one first: `stairways serve --stop`",
         ) from error
     return descriptor
+
+
+def _close_socket(listener: socket.socket, path: Path | None) -> None:
+    listener.close()
+    if path is not None:
+        path.unlink(missing_ok=True)
 
 
 def service_record(registry: Path) -> dict[str, Any]:
@@ -371,7 +397,11 @@ def _all_of(connection: socket.socket) -> bytes:
 def main() -> int:
     """Keep a registry's service up: ``python -m stairways.live.supervisor REGISTRY SOCKET``."""
     registry, path = (Path(word) for word in sys.argv[1:3])
-    Supervisor(registry, Address(path=path)).run()
+    try:
+        Supervisor(registry, Address(path=path)).run()
+    except StairwaysError as error:
+        sys.stderr.write(f"stairways: {error.line()}\n")
+        return _REFUSED
     return 0
 
 

@@ -12,10 +12,12 @@ import asyncio
 import os
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
+from pydantic import ValidationError
 
 from stairways.compiled_cache import use_own_cache
 from stairways.errors import ServiceError, StairwaysError
@@ -40,6 +42,8 @@ class _Server(uvicorn.Server):
         self._memory = memory
         self._hear = hear
         self._tell = tell
+        # one: memories are written one after the other, in the order in which they were taken
+        self._writer = ThreadPoolExecutor(1, "memory")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         asyncio.get_running_loop().add_reader(self._hear, self._end)
@@ -52,16 +56,19 @@ class _Server(uvicorn.Server):
         self._keeping.cancel()
         await super().shutdown(sockets)
         # here, and not behind run(): that ends with the signal which asked for it
-        self._write_memory()
+        await self._write_memory()
+        self._writer.shutdown()
 
     def _end(self) -> None:
         """Nothing is said by this pipe any more: it can be read since its other end is closed."""
         asyncio.get_running_loop().remove_reader(self._hear)
         self.should_exit = True
 
-    def _write_memory(self) -> None:
+    async def _write_memory(self) -> None:
+        """Write what is kept of clients as it is now; others are answered meanwhile."""
+        memory = self._service.memory()
         try:
-            write_memory(self._memory, self._service.memory())
+            await asyncio.get_running_loop().run_in_executor(self._writer, write_memory, self._memory, memory)
         except StairwaysError as error:
             _say(error.line())
 
@@ -72,7 +79,7 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(_SECONDS_BETWEEN_WRITES)
             if self._service.answered != written:
                 written = self._service.answered
-                self._write_memory()
+                await self._write_memory()
 
 
 def main() -> int:
@@ -82,9 +89,10 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True)
     for name in ("--listener", "--hear", "--tell", "--generation", "--seed"):
         parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--performance", type=_performance, required=True)
     given = parser.parse_args()
     use_own_cache()
-    service = Service(Store(given.registry), PerformanceSettings(), seed=given.seed)
+    service = Service(Store(given.registry), given.performance, seed=given.seed)
     with suppress(ServiceError):
         # a champion that can't be served is told to whoever asks
         service.warm()
@@ -107,6 +115,16 @@ def main() -> int:
     listener = socket.socket(fileno=given.listener)
     _Server(config, service, place, hear=given.hear, tell=given.tell).run(sockets=[listener])
     return 0
+
+
+def _performance(text: str) -> PerformanceSettings:
+    """Return the settings in an argument."""
+    try:
+        return PerformanceSettings.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(("performance", *map(str, first["loc"])))
+        raise argparse.ArgumentTypeError(f"{place}: {first['msg']}") from error
 
 
 def _say(line: str) -> None:

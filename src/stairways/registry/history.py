@@ -334,10 +334,19 @@ class ModelHistory:
         with reading(self._engine) as connection:
             return tuple(DrillRecord(**row) for row in connection.execute(query).mappings())
 
-    def note(self, at: dt.datetime, actor: str, action: str, subject: str, details: JsonObject) -> None:
-        """Add a row to the audit log."""
+    def note(
+        self,
+        at: dt.datetime,
+        actor: str,
+        action: str,
+        subject: str,
+        details: JsonObject,
+        change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Add a row to the audit log; what it tells of is done when it is written and not committed yet."""
         with writing(self._engine, durable=True) as connection:
             _note(connection, at, actor, action, subject, details)
+            change()
 
     def audit_entries(
         self, *, subject: str | None = None, last: int | None = None

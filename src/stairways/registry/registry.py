@@ -20,10 +20,11 @@ from stairways.registry.history import ModelHistory
 from stairways.registry.history_records import Stage
 from stairways.registry.identity import FIND_DATABASE, bind
 from stairways.registry.journal import Journal
-from stairways.registry.keys import SigningKey, TrustList, write_trust
+from stairways.registry.keys import SigningKey, TrustList
 from stairways.registry.records import ModelRecord
 from stairways.registry.signatures import TrustedArtifact
 from stairways.registry.store import Store
+from stairways.registry.trust_changes import change_trust
 
 DATABASE_FILE = "gate.db"
 HEADS_FOLDER = "audit-heads"
@@ -174,16 +175,14 @@ class Registry:
     def change_trust(
         self, change: Callable[[TrustList], TrustList], by: str, action: str, key_id: str
     ) -> None:
-        """Change the trust list and note it in the audit log.
+        """Change the trust list and note it in the audit log, or do neither.
 
         Raises:
             SigningKeyError: If the change makes no sense.
-            StorageError: If it can't be written.
+            StorageError: If it can't be written; the old list stands then.
         """
         with self.store.lock():
-            changed = change(self.store.trust())
-            self.history.note(self.clock(), by, action, key_id, {"keys": len(changed.keys)})
-            write_trust(self.store.trust_file, changed)
+            change_trust(self.store, self.history, self.clock, change, by, action, key_id)
 
     def sign_audit(self, key: SigningKey) -> SignedHead:
         """Sign where the audit log ends, and keep that beside the database; copies belong elsewhere.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from stairways.errors import StorageError
@@ -21,6 +22,17 @@ def write_sealed(
     """
     sealed = {name: content, _DIGEST: canonical_digest(content)}
     write_bytes_atomic(path, canonical_json(sealed, indent=indent), mode=mode)
+
+
+def write_sealed_form(path: Path, name: str, canonical: bytes, *, mode: int = 0o666) -> None:
+    """Write an object of which the canonical form is at hand, as :func:`write_sealed` does.
+
+    Raises:
+        StorageError: If it can't be written; what stood there stays.
+    """
+    digest = hashlib.sha256(canonical).hexdigest()
+    seal = canonical_json(_DIGEST) + b":" + canonical_json(digest)
+    write_bytes_atomic(path, b"{" + canonical_json(name) + b":" + canonical + b"," + seal + b"}", mode=mode)
 
 
 def read_sealed(path: Path, name: str, *, remedy: str) -> JsonObject:

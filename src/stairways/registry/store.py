@@ -5,11 +5,10 @@
     REGISTRY/
       artifacts/DIGEST/     signed artifacts; none is ever changed
       champion              a link to one of them
-      trust.json            whom we believe
+      trust.json            whom we believe; trust.pending.json is there while that changes
       quarantine/DIGEST     models that never go live again, and why
       latched.json          there while promotions wait for a person
-      .lock                 held while something is promoted or rolled back; .watch, .drill and .serve
-                            likewise
+      .lock                 held while something is promoted or rolled back; .watch and .drill likewise
 
 The link is replaced in one step (``os.replace``) and the folder brought to the disk: readers see the old
 champion or the new, never none.
@@ -53,13 +52,11 @@ LOCK_FILE = ".lock"
 WATCH_LOCK = ".watch"
 ROLLBACK_LOCK = ".rollback"
 """Held by whoever leads a way back, so that nobody takes it up beside; it never makes one wait."""
-SERVE_LOCK = ".serve"
 DRILL_LOCK = ".drill"
 """Held while a drill runs: only one that does not is put right by others."""
 _HOLDERS = {
     DRILL_LOCK: "another `stairways rollback drill` runs",
     WATCH_LOCK: "another `stairways watch` watches it",
-    SERVE_LOCK: "another `stairways serve` serves it",
 }
 LOCK_SECONDS = 30.0
 _LOCK_PAUSE_SECONDS = 0.01
