@@ -26,11 +26,14 @@ def used(monkeypatch, named: object) -> str:
     return os.environ[VARIABLE]
 
 
-def test_a_folder_that_is_named_is_used_and_made(tmp_path, monkeypatch, capsys):
+def test_in_a_folder_that_is_named_one_of_our_own_is_used_and_made(tmp_path, monkeypatch, capsys):
+    """An update must not go on running the code of the version before, wherever that was kept."""
     place = tmp_path / "compiled" / "code"
     for _ in range(2):
-        assert used(monkeypatch, place) == str(place)
-        (place / "market_0123").mkdir(exist_ok=True)
+        assert used(monkeypatch, place) == str(place / FOLDER)
+        (place / FOLDER / "market_0123").mkdir(exist_ok=True)
+    # a process that was started by one of ours takes the same
+    assert used(monkeypatch, place / FOLDER) == str(place / FOLDER)
     assert capsys.readouterr().err == ""
 
 
@@ -60,11 +63,12 @@ def test_one_that_can_not_be_written_is_said_and_another_is_taken(tmp_path, monk
 def test_one_in_which_another_may_write_alone_is_said(
     public_folder, monkeypatch, capsys, without_rights, barred
 ):
-    (public_folder / barred).mkdir(exist_ok=True)
+    bars = public_folder / FOLDER / barred if barred else public_folder
+    bars.mkdir(parents=True, exist_ok=True)
     public_folder.chmod(0o777)
     # nor is a place of one's own at hand then
-    with without_rights(public_folder / barred):
-        monkeypatch.setenv("HOME", str(public_folder / barred))
+    with without_rights(bars):
+        monkeypatch.setenv("HOME", str(bars))
         place = Path(used(monkeypatch, public_folder))
         assert place.name == FOLDER
         assert os.access(place.parent, os.W_OK, effective_ids=True)

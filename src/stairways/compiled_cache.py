@@ -31,34 +31,39 @@ def sources_digest(package: Path) -> str:
 
 
 def use_own_cache() -> None:
-    """Name the cache folder in the environment, unless it names a usable one; call it before numba loads.
+    """Name the cache folder in the environment; call it before numba loads.
 
-    A folder that is named and can't be written is told on standard error, and another is taken: numba would
-    without a word keep its files beside the sources, where the code of an older state may stand, or give up.
+    In a folder that is named there one of our own is taken, for the same reason. A folder that is named and
+    can't be written is told on standard error, and another is taken: numba would without a word keep its files
+    beside the sources, where the code of an older state may stand, or give up.
 
     Raises:
         OSError: If no folder at all can be written.
     """
-    named = os.environ.get(VARIABLE)
-    refusal = _refusal(Path(named)) if named else None
-    if named and refusal is None:
-        return
     package = Path(__file__).resolve().parent
     folder = f"compiled-{sources_digest(package)}"
+    named, refusal = os.environ.get(VARIABLE), None
+    if named:
+        # a process of ours hands on what it took
+        place = Path(named) if Path(named).name == folder else Path(named) / folder
+        refusal = _refusal(place)
+        if refusal is None:
+            os.environ[VARIABLE] = str(place)
+            return
     places = [package / "__pycache__" / folder]
     with suppress(RuntimeError):
         places.append(Path.home() / ".cache" / "stairways" / folder)
-    place = next((place for place in places if _refusal(place) is None), None)
-    if place is None:
+    found = next((one for one in places if _refusal(one) is None), None)
+    if found is None:
         # compiled anew by each process: a folder in a shared place could hold somebody else's code
         home = Path(tempfile.mkdtemp(prefix="stairways-compiled-"))
         atexit.register(shutil.rmtree, home, ignore_errors=True)
-        place = home / folder
-    os.environ[VARIABLE] = str(place)
+        found = home / folder
+    os.environ[VARIABLE] = str(found)
     if refusal is not None:
         reason = refusal.strerror or refusal
         sys.stderr.write(
-            f"stairways: {VARIABLE}={named}: {reason}; compiled code is kept in {place} instead: "
+            f"stairways: {VARIABLE}={named}: {reason}; compiled code is kept in {found} instead: "
             "name a folder that you may write to, or none\n"
         )
 
