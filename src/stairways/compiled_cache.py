@@ -34,8 +34,8 @@ def use_own_cache() -> None:
     """Name the cache folder in the environment; call it before numba loads.
 
     In a folder that is named there one of our own is taken, for the same reason. A folder that is named and
-    can't be written is told on standard error, and another is taken: numba would without a word keep its files
-    beside the sources, where the code of an older state may stand, or give up.
+    can't be written is told on standard error, and another is taken: numba would without a word keep its
+    files beside the sources, where the code of an older state may stand, or give up.
 
     Raises:
         OSError: If no folder at all can be written.
