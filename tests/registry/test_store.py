@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -176,6 +178,36 @@ def test_leftovers_of_a_killed_swap_are_cleaned(store, tmp_path, key):
     with store.lock():
         store.clean()
     assert not list(store.root.glob(".champion*"))
+    assert store.champion() == digest
+
+
+def test_what_is_left_of_any_file_is_removed(store, tmp_path, key):
+    digest = added(store, tmp_path, key)
+    store.quarantine(digest, "failed")
+    store.latch("r1", "failed")
+    left = [
+        store.root / ".latched.json.00ff.tmp",
+        store.root / ".trust.json.00ff.tmp",
+        store.root / "quarantine" / f".{digest}.00ff.tmp",
+        store.artifacts / f".{digest}.00ff.tmp",
+    ]
+    for path in left:
+        path.write_text("half")
+    store.clean()
+    assert not any(path.exists() for path in left)
+    assert store.is_latched
+    assert store.is_quarantined(digest)
+
+
+def test_a_link_that_is_replaced_leaves_nothing_to_remove(store, tmp_path, key, monkeypatch):
+    """Or a disk that breaks there would be told of a link that was replaced all the same."""
+    digest = added(store, tmp_path, key)
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "unlink", broken)
+    store.swap(digest)
     assert store.champion() == digest
 
 

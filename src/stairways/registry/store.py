@@ -230,9 +230,10 @@ class Store:
             staged.symlink_to(f"{ARTIFACTS_FOLDER}/{digest}")
             try:
                 staged.replace(self.link)
-            finally:
-                with suppress(FileNotFoundError):
+            except OSError:
+                with suppress(OSError):
                     staged.unlink()
+                raise
             sync_folder(self.root)
         except OSError as error:
             raise storage_error(error, self.link) from error
@@ -309,7 +310,8 @@ class Store:
         Raises:
             StorageError: If it can't be removed.
         """
-        remove_stale(self.artifacts)
+        for folder in (self.root, self.artifacts, self.root / QUARANTINE_FOLDER):
+            remove_stale(folder)
         try:
             for staged in self.root.glob(f"{_LINK_PREFIX}*{_LINK_SUFFIX}"):
                 staged.unlink(missing_ok=True)
