@@ -1,6 +1,7 @@
 import datetime as dt
 
 import pytest
+from rolling_back import rolled_back
 from sqlalchemy import text
 
 from registries import (
@@ -350,9 +351,86 @@ def test_a_database_that_can_not_commit_leaves_the_champion(live, monkeypatch):
     assert swapped == [digest, GOLD.digest]
     assert live.registry.store.champion() == GOLD.digest
     assert live.registry.history.find(digest).role == Stage.CANDIDATE
-    assert live.registry.journal.pending() == {}
     monkeypatch.undo()
     assert live.promote(digest).promoted
+    assert live.registry.journal.pending() == {}
+    actions = [entry.action for entry in live.registry.history.audit_entries(subject=digest)]
+    assert actions == ["model.added", "promotion.taken_back", "model.promoted"]
+
+
+def unheard(live: Workplace, monkeypatch) -> None:
+    """Let the database take the commit behind the next swap, and say that it did not."""
+    dialect, swap = live.registry.engine.dialect, live.registry.store.swap
+    commit = dialect.do_commit
+
+    def lost(connection):
+        commit(connection)
+        raise dialect.loaded_dbapi.OperationalError("the disk is broken")
+
+    def swap_and_lose(name):
+        swap(name)
+        monkeypatch.setattr(dialect, "do_commit", lost)
+
+    monkeypatch.setattr(live.registry.store, "swap", swap_and_lose)
+
+
+def test_a_promotion_whose_commit_stands_is_one_whatever_the_database_said(live, monkeypatch):
+    digest = live.add(candidate_of(GOLD))
+    unheard(live, monkeypatch)
+    assert live.promote(digest).promoted
+    monkeypatch.undo()
+    assert live.registry.store.champion() == digest
+    assert live.registry.history.find(digest).role == Stage.CHAMPION
+    assert live.registry.journal.pending() == {}
+
+
+def test_a_commit_that_failed_and_stands_after_a_crash_is_followed_up(live, monkeypatch):
+    """SQLite takes a commit back whose bytes may have reached the disk, and be read from its log again."""
+    digest = live.add(candidate_of(GOLD))
+    unheard(live, monkeypatch)
+    monkeypatch.setattr(live.registry.history, "promotions", lambda model_id: ())
+    with pytest.raises(StorageError, match="the disk is broken"):
+        live.promote(digest)
+    assert live.registry.store.champion() == GOLD.digest
+    monkeypatch.undo()
+    (line,) = recover(live.registry)
+    assert line.endswith("finished")
+    assert live.registry.store.champion() == digest
+    assert live.registry.history.live_at(live.clock()).model_id == digest
+    assert live.registry.journal.pending() == {}
+
+
+def unfinished(live: Workplace, digest: str, monkeypatch) -> None:
+    """Promote, with a journal that can't be put aside."""
+
+    def full(*_, **__):
+        raise StorageError("No space left on device")
+
+    with monkeypatch.context() as held:
+        held.setattr(live.registry.journal, "finish", full)
+        assert live.promote(digest).promoted
+
+
+def test_a_journal_that_can_not_be_put_aside_is_by_the_next(live, monkeypatch):
+    first, second = live.add(candidate_of(GOLD)), live.add(candidate_of(GOLD, 1))
+    unfinished(live, first, monkeypatch)
+    assert live.registry.store.champion() == first
+    assert len(live.registry.journal.pending()) == 1
+    assert live.promote(second).promoted
+    assert live.registry.journal.pending() == {}
+    assert len(live.registry.history.promotions(first)) == 1
+
+
+def test_a_promotion_that_was_rolled_back_is_not_made_live_again(live, monkeypatch):
+    """Its journal was still there when somebody let promotions go on."""
+    first, second = live.add(candidate_of(GOLD)), live.add(candidate_of(GOLD, 1))
+    unfinished(live, first, monkeypatch)
+    assert rolled_back(live, first, GOLD.digest).finished
+    live.registry.history.resume(live.clock(), "dora", "cause found and mended")
+    live.registry.store.unlatch()
+    recover(live.registry)
+    assert live.registry.store.champion() == GOLD.digest
+    assert live.promote(second).promoted
 
 
 def test_a_folder_that_can_not_be_written_leaves_the_champion(public_folder, without_rights):

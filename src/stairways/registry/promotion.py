@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,7 @@ def promote(
         changes = _changes(registry, wish, record)
         registry.journal.write(record.operation_id, _journal_record(record, changes))
         _carry_out(registry, record, changes)
-        registry.journal.finish(record.operation_id)
+        _finish(registry, record)
         return PromotionOutcome(wish.checks, record)
 
 
@@ -160,7 +161,8 @@ def recover(registry: Registry) -> tuple[str, ...]:
         live = goes_live(record)
         if live and registry.store.champion() != record.model_id and _is_recorded(registry, record):
             # it was committed and nobody heard of it; what a rollback made live since stays
-            if registry.store.champion() == record.previous_champion and not registry.store.is_latched:
+            before = registry.store.champion() == record.previous_champion
+            if before and not registry.store.is_latched and _is_present(registry, record):
                 registry.store.swap(record.model_id)
             lines.append(f"promotion {operation_id} of {record.model_id[:12]}: finished")
         elif live and registry.store.champion() != record.model_id:
@@ -186,15 +188,39 @@ def _carry_out(registry: Registry, record: PromotionRecord, changes: Sequence[La
         swap = lambda: _swap(registry, record)  # noqa: E731
     try:
         registry.history.promote(record, changes, swap)
-    except StairwaysError:
-        before, recorded = record.previous_champion, _is_recorded(registry, record)
-        swapped = goes_live(record) and registry.store.champion() == record.model_id != before
-        if swapped and not recorded:
-            registry.store.restore(before)
-        if recorded is False:
-            registry.journal.finish(record.operation_id, taken_back=True)
-        # else the commit was not heard of, or it can't be seen whether it stands: it is followed up later
+    except StairwaysError as error:
+        recorded = _is_recorded(registry, record)
+        swapped = goes_live(record) and registry.store.champion() == record.model_id
+        if recorded and swapped == goes_live(record):
+            # only the answer to its commit was lost
+            return
+        if swapped:
+            _put_back(registry, record, error)
+        elif recorded is False:
+            _finish(registry, record, taken_back=True)
+        # else it is followed up later: a commit that failed may stand after a crash all the same
         raise
+
+
+def _put_back(registry: Registry, record: PromotionRecord, error: StairwaysError) -> None:
+    """Make live again what was live before; where that fails too, the error says what is live."""
+    try:
+        registry.store.restore(record.previous_champion)
+    except StairwaysError as second:
+        if registry.store.champion() != record.model_id:
+            return
+        raise StorageError(
+            f"{error.what}; {record.model_id[:12]} is live and not recorded, and what was before could not "
+            f"be put back ({second.what})",
+            where=error.where,
+            remedy=f"{error.remedy or 'mend that'}, then finish it: `stairways rollback finish`",
+        ) from error
+
+
+def _finish(registry: Registry, record: PromotionRecord, *, taken_back: bool = False) -> None:
+    """Put the journal of a promotion aside; what can't be now, the next one does."""
+    with suppress(StorageError):
+        registry.journal.finish(record.operation_id, taken_back=taken_back)
 
 
 def _swap(registry: Registry, record: PromotionRecord) -> None:
@@ -216,6 +242,12 @@ def _is_recorded(registry: Registry, record: PromotionRecord) -> bool | None:
     except StairwaysError:
         return None
     return any(one.operation_id == record.operation_id for one in promotions)
+
+
+def _is_present(registry: Registry, record: PromotionRecord) -> bool:
+    """Whether nothing was made live since a promotion that is recorded."""
+    present = registry.history.present()
+    return present is not None and present.operation_id == record.operation_id
 
 
 def _examine(
