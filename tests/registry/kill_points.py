@@ -13,7 +13,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -25,6 +25,7 @@ from stairways.monitoring.pager import Delivery, FlushReport
 from stairways.registry.history_records import Stage
 from stairways.registry.promotion import recover
 from stairways.registry.registry import Registry
+from stairways.registry.store import LOCK_FILE, ROLLBACK_LOCK
 
 ROOT = str(Path(stairways.__file__).parent)
 GOLD = gold_artifact()
@@ -75,6 +76,7 @@ def rollback(place: Workplace) -> object:
 WORKS: dict[str, Work] = {"promotion": promotion, "rollback": rollback}
 ENDS = {"promotion": (FIRST.digest, SECOND.digest), "rollback": (FIRST.digest, GOLD.digest)}
 """What may be live when a process was killed in the middle, before it is followed up and after."""
+LOCKS = (LOCK_FILE, ROLLBACK_LOCK)
 
 
 def traced(work: Work, place: Workplace, kill_at: int | None) -> list[tuple[str, int]]:
@@ -135,7 +137,7 @@ def reopened(template: Workplace, folder: Path) -> Workplace:
     return Workplace(Registry.open(folder / "registry", clock), template.key, clock, folder / "artifacts")
 
 
-def faults_after(template: Workplace, folder: Path, work: str) -> list[str]:
+def faults_after(template: Workplace, folder: Path, ends: Sequence[str | None]) -> list[str]:
     """Follow up what was left in a registry, and return what is wrong with it then."""
     place = reopened(template, folder)
     registry = place.registry
@@ -144,35 +146,44 @@ def faults_after(template: Workplace, folder: Path, work: str) -> list[str]:
         registry.store.clean()
         recover(registry)
     go_on(registry, _Nobody(), _Nobody())
-    faults = [f"audit row {fault.seq} {fault.what}" for fault in registry.verify_audit()]
-    live = [model for model in registry.history.models() if model.is_production]
-    champions = [model for model in registry.history.models() if model.role == Stage.CHAMPION]
+    faults = faults_of(registry, ends)
     link = registry.store.champion()
-    if [model.model_id for model in live] != [link]:
-        faults.append(f"link {str(link)[:8]}, in production {[model.model_id[:8] for model in live]}")
-    expected = [link] if link != GOLD.digest else []
-    if [model.model_id for model in champions] != expected:
-        faults.append(f"link {str(link)[:8]}, champions {[model.model_id[:8] for model in champions]}")
-    if link not in ENDS[work]:
-        faults.append(f"champion {link}")
-    if link is not None:
-        registry.read(link)
-    present = registry.history.tenures()[-1]
-    if present.model_id != link or present.ended_at is not None:
-        faults.append(f"link {str(link)[:8]}, tenure of {present.model_id[:8]}")
     if begun and (link != GOLD.digest or not registry.store.is_quarantined(FIRST.digest)):
         faults.append("a rollback that was begun did not arrive")
     if begun and not (registry.store.is_latched and registry.history.latched()):
         faults.append("a rollback does not latch")
-    if registry.journal.pending():
-        faults.append("the journal is not finished")
-    leftovers = [path.name for path in registry.root.glob(".champion*")]
-    faults += [f"left {name}" for name in leftovers]
     # and it can go on
-    if link == FIRST.digest and work == "promotion" and not place.promote(SECOND.digest).promoted:
+    if link == FIRST.digest and SECOND.digest in ends and not place.promote(SECOND.digest).promoted:
         faults.append("the promotion can't be repeated")
     registry.close()
     return faults
+
+
+def faults_of(registry: Registry, ends: Sequence[str | None]) -> list[str]:
+    """Return what is wrong with a registry in which nothing is under way."""
+    faults = [f"audit row {fault.seq} {fault.what}" for fault in registry.verify_audit()]
+    live = [model.model_id for model in registry.history.models() if model.is_production]
+    champions = [model.model_id for model in registry.history.models() if model.role == Stage.CHAMPION]
+    present = [(one.model_id, one.ended_at) for one in registry.history.tenures()[-1:]]
+    link = registry.store.champion()
+    if live != ([] if link is None else [link]):
+        faults.append(f"link {_short(link)}, in production {[_short(one) for one in live]}")
+    if champions != ([] if link in (None, GOLD.digest) else [link]):
+        faults.append(f"link {_short(link)}, champions {[_short(one) for one in champions]}")
+    if present != ([] if link is None else [(link, None)]):
+        faults.append(f"link {_short(link)}, tenure {[(_short(one), ended) for one, ended in present]}")
+    if link not in ends:
+        faults.append(f"champion {_short(link)}")
+    if link is not None:
+        registry.read(link)
+    if registry.journal.pending():
+        faults.append("the journal is not finished")
+    hidden = (path for path in sorted(registry.root.rglob(".*")) if path.name not in LOCKS)
+    return faults + [f"left {path.relative_to(registry.root)}" for path in hidden]
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else digest[:8]
 
 
 def main() -> None:
@@ -196,7 +207,7 @@ def main() -> None:
 
         killed += in_child(task) == -signal.SIGKILL
         ends[(copy / "registry" / "champion").readlink().name] += 1
-        faults = faults_after(template, copy, sys.argv[1])
+        faults = faults_after(template, copy, ENDS[sys.argv[1]])
         if faults:
             found[point] = faults
         shutil.rmtree(copy)
