@@ -1,9 +1,9 @@
 """What a drill does around the way back; the whole of it is tried by the command's own tests."""
 
 import pytest
-from test_rollback import FIRST, GOLD, SECOND, Restarter, figures, order_of
+from test_rollback import FIRST, GOLD, SECOND, Restarter, order_of, second_live
 
-from registries import Workplace, workplace
+from registries import Workplace
 from stairways.errors import ServiceError, StorageError
 from stairways.evaluation.trigger_config import TriggerConfig
 from stairways.live import drill as drills
@@ -32,11 +32,7 @@ GOOD = {
 
 @pytest.fixture
 def place(tmp_path) -> Workplace:
-    made = workplace(tmp_path)
-    made.drilled()
-    made.promote(GOLD.digest, Stage.GOLD)
-    for artifact in (FIRST, SECOND):
-        assert made.promote(made.add(artifact, figures())).promoted
+    made = second_live(tmp_path)
     yield made
     made.registry.close()
 

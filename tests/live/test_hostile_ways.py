@@ -5,7 +5,7 @@ import os
 
 import pytest
 from sqlalchemy import text
-from test_rollback import FIRST, GOLD, SECOND, Restarter, figures, order_of, statuses, watch_of
+from test_rollback import FIRST, GOLD, SECOND, Restarter, figures, order_of, second_live, statuses, watch_of
 
 from registries import Workplace, workplace
 from stairways.errors import StorageError
@@ -22,12 +22,7 @@ from stairways.registry.promotion import recover
 
 @pytest.fixture
 def place(tmp_path) -> Workplace:
-    """Gold was live, then the first; the second is live."""
-    made = workplace(tmp_path)
-    made.drilled()
-    made.promote(GOLD.digest, Stage.GOLD)
-    for artifact, sharpe in ((FIRST, 2.0), (SECOND, 3.0)):
-        assert made.promote(made.add(artifact, figures(sharpe))).promoted
+    made = second_live(tmp_path)
     yield made
     made.registry.close()
 

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 from sqlalchemy import text
-from test_rollback import FIRST, GOLD, SECOND, THIRD, Restarter, figures, order_of
+from test_rollback import FIRST, GOLD, SECOND, THIRD, Restarter, figures, order_of, second_live
 
-from registries import Workplace, workplace
+from registries import Workplace
 from stairways.errors import StorageError
 from stairways.live.reconcile import reconcile
 from stairways.live.rehearsal import put_back
@@ -26,12 +26,7 @@ REASON = "the disk of the database was lost"
 
 @pytest.fixture
 def place(tmp_path) -> Workplace:
-    """Gold, then the first, then the second; a drill; a way back from the second to the first."""
-    made = workplace(tmp_path)
-    made.drilled()
-    made.promote(GOLD.digest, Stage.GOLD)
-    for artifact, sharpe in ((FIRST, 2.0), (SECOND, 3.0)):
-        assert made.promote(made.add(artifact, figures(sharpe))).promoted
+    made = second_live(tmp_path)
     yield made
     made.registry.close()
 

@@ -20,12 +20,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import stairways
 from registries import ManualClock, Workplace, candidate_of, gold_artifact, workplace
+from stairways.live.reconcile import reconcile
+from stairways.live.rehearsal import take_up
 from stairways.live.rollback import KIND, RollbackOrder, go_on, roll_back
 from stairways.monitoring.pager import Delivery, FlushReport
 from stairways.registry.history_records import Stage
 from stairways.registry.promotion import recover
 from stairways.registry.registry import Registry
-from stairways.registry.store import LOCK_FILE, ROLLBACK_LOCK
+from stairways.registry.store import DRILL_LOCK, LOCK_FILE, ROLLBACK_LOCK
+from stairways.registry.stories import differences
 
 ROOT = str(Path(stairways.__file__).parent)
 GOLD = gold_artifact()
@@ -73,10 +76,57 @@ def rollback(place: Workplace) -> object:
     return roll_back(registry, _Nobody(), _Nobody(), order)
 
 
-WORKS: dict[str, Work] = {"promotion": promotion, "rollback": rollback}
-ENDS = {"promotion": (FIRST.digest, SECOND.digest), "rollback": (FIRST.digest, GOLD.digest)}
-"""What may be live when a process was killed in the middle, before it is followed up and after."""
-LOCKS = (LOCK_FILE, ROLLBACK_LOCK)
+def rehearsed(place: Workplace) -> None:
+    """Go the way of a drill, and do not come back."""
+    registry = place.registry
+    order = RollbackOrder(
+        "person", "DRILL", "ann", FIRST.digest, GOLD.digest, registry.clock(), is_drill=True
+    )
+    roll_back(registry, _Nobody(), _Nobody(), order)
+
+
+def restoration(place: Workplace) -> object:
+    """Put back what the drill went back from."""
+    return take_up(place.registry, "ann")
+
+
+def database_lost(place: Workplace) -> None:
+    """Go a drill's way and come back, go back for real, and lose the database."""
+    rehearsed(place)
+    restoration(place)
+    rollback(place)
+    place.registry.close()
+    for file in place.registry.root.glob("gate.db*"):
+        file.unlink()
+    place.registry = Registry.create(place.registry.root, place.clock)
+
+
+def reconciliation(place: Workplace) -> object:
+    """Bring the empty database to what the folder knows."""
+    return reconcile(place.registry, "ann", "the disk was lost")
+
+
+WORKS: dict[str, Work] = {
+    "promotion": promotion,
+    "rollback": rollback,
+    "restoration": restoration,
+    "reconciliation": reconciliation,
+}
+BEFORE: dict[str, Callable[[Workplace], None]] = {
+    "restoration": rehearsed,
+    "reconciliation": database_lost,
+}
+"""What was done before the work that is killed."""
+ENDS = {
+    "promotion": (FIRST.digest, SECOND.digest),
+    "rollback": (FIRST.digest, GOLD.digest),
+    "restoration": (GOLD.digest, FIRST.digest),
+    "reconciliation": (GOLD.digest,),
+}
+"""What may be live when a process was killed in the middle."""
+SETTLED = {"restoration": (FIRST.digest,)}
+"""What alone may be live when it was followed up, where that is less."""
+LOCKS = (LOCK_FILE, ROLLBACK_LOCK, DRILL_LOCK)
 
 
 def traced(work: Work, place: Workplace, kill_at: int | None) -> list[tuple[str, int]]:
@@ -137,7 +187,9 @@ def reopened(template: Workplace, folder: Path) -> Workplace:
     return Workplace(Registry.open(folder / "registry", clock), template.key, clock, folder / "artifacts")
 
 
-def faults_after(template: Workplace, folder: Path, ends: Sequence[str | None]) -> list[str]:
+def faults_after(
+    template: Workplace, folder: Path, ends: Sequence[str | None], follow: Work = lambda place: None
+) -> list[str]:
     """Follow up what was left in a registry, and return what is wrong with it then."""
     place = reopened(template, folder)
     registry = place.registry
@@ -146,7 +198,8 @@ def faults_after(template: Workplace, folder: Path, ends: Sequence[str | None]) 
         registry.store.clean()
         recover(registry)
     go_on(registry, _Nobody(), _Nobody())
-    faults = faults_of(registry, ends)
+    follow(place)
+    faults = [*faults_of(registry, ends), *differences(registry)]
     link = registry.store.champion()
     if begun and (link != GOLD.digest or not registry.store.is_quarantined(FIRST.digest)):
         faults.append("a rollback that was begun did not arrive")
@@ -188,15 +241,19 @@ def _short(digest: str | None) -> str:
 
 def main() -> None:
     """Kill, look, and say what was found."""
-    work, folder, count = WORKS[sys.argv[1]], Path(sys.argv[2]), int(sys.argv[3])
+    name, folder, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    work = WORKS[name]
+    follow = work if name in BEFORE else lambda place: None
     template = prepared(folder / "template")
+    if name in BEFORE:
+        BEFORE[name](template)
     template.registry.close()
     shutil.copytree(folder / "template", folder / "whole", symlinks=True)
     place = reopened(template, folder / "whole")
     lines = traced(work, place, None)
     place.registry.close()
     points = chosen(lines, count)
-    killed, found, ends = 0, {}, dict.fromkeys(ENDS[sys.argv[1]], 0)
+    killed, found, ends = 0, {}, dict.fromkeys(ENDS[name], 0)
     for point in points:
         copy = folder / f"at{point}"
         shutil.copytree(folder / "template", copy, symlinks=True)
@@ -207,7 +264,7 @@ def main() -> None:
 
         killed += in_child(task) == -signal.SIGKILL
         ends[(copy / "registry" / "champion").readlink().name] += 1
-        faults = faults_after(template, copy, ENDS[sys.argv[1]])
+        faults = faults_after(template, copy, SETTLED.get(name, ENDS[name]), follow)
         if faults:
             found[point] = faults
         shutil.rmtree(copy)

@@ -23,7 +23,7 @@ from stairways.live.supervisor import service_record
 from stairways.live.targets import choose_target, ensure_target
 from stairways.monitoring.page import Page, incident_key
 from stairways.registry.canonical import canonical_json
-from stairways.registry.files import storage_error, write_bytes_atomic
+from stairways.registry.files import remove_stale, storage_error, write_bytes_atomic
 from stairways.registry.history_records import RollbackRecord
 from stairways.registry.registry import Registry, new_operation_id
 from stairways.registry.store import ROLLBACK_LOCK
@@ -214,7 +214,7 @@ class Rollback:
         self._keep()
         self._take("latch", self._latch)
         self._take("snapshot", self._snapshot)
-        if self._take("swap", self._swap):
+        if self._take("swap", self._swap) or self.outcome.swapped_at is not None:
             self._take("serve", self._serve)
             self._take("restart", self._restart)
         else:
@@ -261,13 +261,19 @@ class Rollback:
         )
 
     def _try(self, work: Callable[[], object]) -> None:
+        before = self.outcome.step("journal")
         try:
             work()
         except StorageError as error:
-            at = self._registry.clock().isoformat()
-            step = StepOutcome("journal", FAILED, error.line(), 0.0, at)
-            others = tuple(one for one in self.outcome.steps if one.name != "journal")
-            self.outcome = replace(self.outcome, steps=(*others, step))
+            status, detail = FAILED, error.line()
+        else:
+            if before is None or before.settled:
+                return
+            status, detail = DONE, f"written again, after: {before.detail}"
+        at = self._registry.clock().isoformat()
+        step = StepOutcome("journal", status, detail, 0.0, at)
+        others = tuple(one for one in self.outcome.steps if one.name != "journal")
+        self.outcome = replace(self.outcome, steps=(*others, step))
 
     def _seconds(self) -> float:
         if self._since is not None:
@@ -296,6 +302,8 @@ class Rollback:
             folder.mkdir(exist_ok=True)
         except OSError as error:
             raise storage_error(error, folder) from error
+        with suppress(StorageError):
+            remove_stale(folder)
         place = folder / f"{self.outcome.operation_id}.json"
         write_bytes_atomic(place, canonical_json(state))
         return str(place)
@@ -303,11 +311,11 @@ class Rollback:
     def _swap(self) -> str:
         store = self._registry.store
         with ExitStack() as held:
-            alone = True
+            beside = ""
             try:
                 held.enter_context(store.lock(LOCK_SECONDS))
-            except StorageError:
-                alone = False
+            except StorageError as error:
+                beside = f", without the lock ({error.line()})"
             if (live := self._overtaken()) is not None:
                 raise _NothingToDo(f"{live[:12]} is live by now")
             if self.order.target is None:
@@ -316,11 +324,19 @@ class Rollback:
                 )
             # verified before it goes live: a way back that leads nowhere is none
             self._registry.read(self.order.target)
-            store.swap(self.order.target)
-        self.outcome = replace(
-            self.outcome, swapped_at=self._registry.clock(), seconds_to_swap=self._seconds()
-        )
-        return "the link is replaced" + ("" if alone else ", beside a promotion that did not let go")
+            try:
+                store.swap(self.order.target)
+            finally:
+                self._note_swap()
+        return f"the link is replaced{beside}"
+
+    def _note_swap(self) -> None:
+        """Note whether the link is replaced: it may be, and not have been brought to the disk."""
+        if self._registry.store.champion() != self.order.target:
+            self.outcome = replace(self.outcome, swapped_at=None, seconds_to_swap=None)
+        elif self.outcome.swapped_at is None:
+            now = self._registry.clock()
+            self.outcome = replace(self.outcome, swapped_at=now, seconds_to_swap=self._seconds())
 
     def _overtaken(self) -> str | None:
         """Return what is live where that is neither what failed nor the target.
@@ -433,7 +449,8 @@ def go_on(
         pager: Who tells people.
         triggers: What a target must satisfy, where another has to be found; by default the shipped ones.
     """
-    begun = [aimed(registry, outcome, triggers or TriggerConfig()) for outcome in unfinished(registry)]
+    left = (*unfinished(registry), *_never_swapped(registry))
+    begun = [aimed(registry, outcome, triggers or TriggerConfig()) for outcome in left]
     return tuple(Rollback(registry, restarter, pager, outcome).run() for outcome in begun)
 
 
@@ -462,6 +479,38 @@ def unfinished(registry: Registry) -> tuple[RollbackOutcome, ...]:
             with registry.journal.parsing(name, KIND):
                 found.append(outcome_of(name, entry))
     return tuple(found)
+
+
+def _never_swapped(registry: Registry) -> tuple[RollbackOutcome, ...]:
+    """Return the ways back of which the database alone knows, and from which the link still leads.
+
+    The disk was broken from the first entry of the journal on: neither latch nor quarantine stands there.
+    """
+    try:
+        live, pending = registry.store.champion(), registry.journal.pending()
+        records = registry.history.rollbacks()
+    except StorageError:
+        return ()
+    return tuple(
+        RollbackOutcome(
+            record.operation_id,
+            RollbackOrder(
+                trigger=record.trigger,
+                reason=record.reason,
+                ordered_by=record.ordered_by,
+                failed=record.failed_model,
+                target=record.target_model,
+                detected_at=record.detected_at,
+                is_drill=record.is_drill,
+            ),
+            (),
+        )
+        for record in records
+        if record.failed_model == live
+        and record.swapped_at is None
+        and record.resumed_at is None
+        and record.operation_id not in pending
+    )
 
 
 def resume(registry: Registry, by: str, reason: str) -> tuple[str, ...]:
