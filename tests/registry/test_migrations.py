@@ -259,28 +259,25 @@ def test_every_released_schema_is_upgraded_and_keeps_its_rows(path, tmp_path, re
     assert rows(path, query) == rows(fresh, query)
 
 
+def rollback_row(name: str, target: str, swapped_at: str, seconds: str) -> str:
+    at = "'2026-07-01 12:00:00.000000'"
+    values = f"'{name}', 'drawdown', 'NAV fell', 'm', {target}, {at}, {swapped_at}, 'watch', '[]', {seconds}"
+    return f"INSERT INTO rollbacks VALUES ({values}, NULL, 0, NULL, NULL, NULL)"  # noqa: S608
+
+
+def waiver_row(name: str, model: str = "m") -> str:
+    at = "'2026-07-01 12:00:00.000000'"
+    values = f"'{name}', '{model}', 'drift', 'ann', 'a good reason', {at}, '{{}}'"
+    return f"INSERT INTO waivers VALUES ({values})"  # noqa: S608
+
+
 def test_ways_back_and_waivers_are_kept_when_their_tables_are_made_anew(path):
     made_at(path, "0002")
-    at = "2026-07-01 12:00:00.000000"
-    execute(
-        path,
-        f"INSERT INTO rollbacks VALUES ('o', 'drawdown', 'NAV fell', 'm', 'm', '{at}', '{at}', 'watch', '[]', "
-        "0.25, NULL, 0, NULL, NULL, NULL)",
-        f"INSERT INTO waivers VALUES ('w', 'm', 'drift', 'ann', 'a good reason', '{at}', '{{}}')",
-    )
+    execute(path, rollback_row("o", "'m'", "'2026-07-01 12:00:01.000000'", "0.25"), waiver_row("w"))
     before = {table: rows(path, f"SELECT * FROM {table}") for table in ("rollbacks", "waivers")}  # noqa: S608
     GateDatabase.open(sqlite_url(path)).close()
     assert {table: rows(path, f"SELECT * FROM {table}") for table in before} == before  # noqa: S608
     # what 0002 refused may be now: a way back to nothing, a second waiver of the same verdict
-    execute(
-        path,
-        f"INSERT INTO rollbacks VALUES ('p', 'drawdown', 'x', 'm', NULL, '{at}', NULL, 'watch', '[]', "
-        "NULL, NULL, 0, NULL, NULL, NULL)",
-        f"INSERT INTO waivers VALUES ('v', 'm', 'drift', 'dora', 'a good reason', '{at}', '{{}}')",
-    )
+    execute(path, rollback_row("p", "NULL", "NULL", "NULL"), waiver_row("v"))
     with pytest.raises(sqlite3.IntegrityError):
-        execute(
-            path,
-            "PRAGMA foreign_keys = ON",
-            f"INSERT INTO waivers VALUES ('u', 'nobody', 'drift', 'x', 'x', '{at}', '{{}}')",
-        )
+        execute(path, "PRAGMA foreign_keys = ON", waiver_row("u", "nobody"))
