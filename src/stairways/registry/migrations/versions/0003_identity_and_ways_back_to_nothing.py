@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.schema import SchemaItem
 
 revision = "0003"
 down_revision = "0002"
@@ -36,7 +37,7 @@ def upgrade() -> None:
         op.drop_constraint("uq_waivers_model_id_verdict", "waivers", type_="unique")
 
 
-def _make_anew(name: str, *items: sa.SchemaItem) -> None:
+def _make_anew(name: str, *items: SchemaItem) -> None:
     new = f"{name}_0003"
     op.create_table(new, *items)
     op.execute(sa.text(f"INSERT INTO {new} SELECT * FROM {name}"))  # noqa: S608 - names of our own
@@ -44,7 +45,7 @@ def _make_anew(name: str, *items: sa.SchemaItem) -> None:
     op.rename_table(new, name)
 
 
-def _rollbacks() -> tuple[sa.SchemaItem, ...]:
+def _rollbacks() -> tuple[SchemaItem, ...]:
     return (
         sa.Column("operation_id", sa.Text, nullable=False),
         sa.Column("trigger", sa.Text, nullable=False),
@@ -67,7 +68,7 @@ def _rollbacks() -> tuple[sa.SchemaItem, ...]:
     )
 
 
-def _waivers() -> tuple[sa.SchemaItem, ...]:
+def _waivers() -> tuple[SchemaItem, ...]:
     return (
         sa.Column("waiver_id", sa.Text, nullable=False),
         sa.Column("model_id", _DIGEST, nullable=False),
