@@ -119,24 +119,22 @@ class Watch:
         since = time.monotonic()
         outcome = self._go_back(champion, tripped, name, incident, since)
         self._unfinished = (outcome,)
-        if name is not None:
-            # remembered first: an incident that can't be put aside must not roll back twice
-            self._dealt_with.add(name)
-            self._incidents.close(name)
+        self._remember(outcome)
         return outcome
 
     def take_up(self) -> tuple[RollbackOutcome, ...]:
-        """Finish every rollback that a killed process left, and put its incident aside.
+        """Take up every rollback that a killed process left, whichever of its steps are open.
 
-        Without that an incident that was dealt with would roll back a second time, from the good model.
+        Once, when the watch begins: a look goes on only with one whose link was not replaced. What else may
+        be open (a page, the database) must not be tried at each.
+
+        Raises:
+            StorageError: If the journal can't be read, or holds what is not understood.
         """
         with suppress(StairwaysError):
             withdraw(self._registry)
         outcomes = go_on(self._registry, self._restarter, self._pager, self._triggers)
-        for outcome in outcomes:
-            if outcome.order.incident is not None:
-                self._dealt_with.add(outcome.order.incident)
-                self._incidents.close(outcome.order.incident)
+        self._remember(*outcomes)
         return outcomes
 
     def run(
@@ -228,11 +226,16 @@ class Watch:
             outcome = aimed(registry, outcome, self._triggers)
             outcome = Rollback(registry, self._restarter, self._pager, outcome).run()
         self._unfinished = (outcome,)
+        self._remember(outcome)
         swap = outcome.step("swap")
         if swap is not None and swap.settled:
             return outcome
         self.faults = (*self.faults, f"{outcome.what_happened()}; it is tried again at each look")
         return None
+
+    def _remember(self, *outcomes: RollbackOutcome) -> None:
+        """Remember incidents that were dealt with: one that can't be put aside must not roll back twice."""
+        self._dealt_with |= {one.order.incident for one in outcomes if one.order.incident is not None}
 
     def _known(self) -> LiveEvidence:
         try:
