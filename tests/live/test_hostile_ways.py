@@ -300,6 +300,15 @@ def test_a_watch_chooses_again_where_the_target_is_lost(place, pager, monkeypatc
     assert place.registry.store.champion() == outcome.order.target == GOLD.digest
 
 
+def test_a_journal_that_is_damaged_does_not_end_the_watch_that_begins(place, pager):
+    place.registry.journal.write("20260701T120000.000000-00000000", {"kind": "rollback"})
+    Incidents(place.registry.root).report(Incident("dora", "it buys at every open", place.clock()))
+    told, warned = [], []
+    watch_of(place, pager).run(0.0, lambda: bool(told), told.append, warned.append)
+    assert place.registry.store.champion() == FIRST.digest
+    assert any("is no rollback that is understood" in line for line in warned)
+
+
 def test_a_link_that_is_gone_is_told(place, pager):
     place.registry.store.link.unlink()
     watch = watch_of(place, pager)

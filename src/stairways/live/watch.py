@@ -152,15 +152,19 @@ class Watch:
             told: Called after each rollback.
             warned: Called with each new fault, after it was paged.
         """
-        for begun in self.take_up():
-            told(begun)
+        begun: tuple[RollbackOutcome, ...] = ()
+        # a journal that can't be read blinds no watch: each look tells it
+        with suppress(StairwaysError):
+            begun = self.take_up()
+        for outcome in begun:
+            told(outcome)
         while not stop():
             try:
-                outcome = self.look()
+                taken = self.look()
             except StairwaysError as error:
-                outcome, self.faults = None, (error.line(),)
-            if outcome is not None:
-                told(outcome)
+                taken, self.faults = None, (error.line(),)
+            if taken is not None:
+                told(taken)
             for line in self.faults:
                 if line not in self._told:
                     self._told.add(line)
