@@ -148,6 +148,35 @@ def test_a_model_whose_key_was_revoked_goes_and_may_come_back_signed_anew(place,
     assert differences(registry) == ()
 
 
+def test_a_way_back_that_another_finished_is_not_gone_again_by_the_watch(place, pager, monkeypatch):
+    """What it went back from was signed anew and promoted again since."""
+    registry, new = place.registry, SigningKey.new()
+
+    def signed_anew(digest: str) -> None:
+        sign_artifact(place.folder / digest, new, place.clock())
+        registry.add(place.folder / digest, "ann")
+
+    def broken(digest):
+        raise StorageError("read-only file system")
+
+    old, now = place.key.key_id, place.clock()
+    registry.change_trust(lambda one: one.added(new.public, "ann", now), "ann", "key.trusted", new.key_id)
+    signed_anew(GOLD.digest)
+    registry.change_trust(lambda one: one.revoked(old, "stolen", now), "ann", "key.revoked", old)
+    watch = watch_of(place, pager)
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.store, "swap", broken)
+        assert watch.look().swapped_at is None
+    (other,) = go_on(registry, Restarter(), pager)
+    assert other.finished
+    assert watch.look() is None
+    resume(registry, "ann", "all is signed anew")
+    signed_anew(SECOND.digest)
+    assert place.promote(SECOND.digest).promoted
+    assert watch.look() is None
+    assert registry.store.champion() == SECOND.digest
+
+
 def test_a_clock_that_was_set_back_bars_no_model_and_hinders_no_way_back(place, pager):
     place.clock.at = place.clock.at.replace(year=1970)
     watch = watch_of(place, pager)

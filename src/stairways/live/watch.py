@@ -77,6 +77,7 @@ class Watch:
         self._evidence = evidence
         self._incidents = Incidents(registry.root)
         self._dealt_with: set[str] = set()
+        # our own last one: where the journal can't be written nobody else knows of it
         self._unfinished: tuple[RollbackOutcome, ...] = ()
         self._seen: dict[str, float] = {}
         self._next_look_at_gold = 0.0
@@ -205,6 +206,8 @@ class Watch:
         It is gone on with: what had tripped need not trip again, and a new one at each look would page
         again at each.
         """
+        # what another finished is forgotten: its model may be promoted again
+        self._unfinished = tuple(one for one in self._unfinished if one.order.failed == champion)
         try:
             begun = (*unfinished(self._registry), *self._unfinished)
         except StairwaysError as error:
