@@ -148,7 +148,7 @@ class ModelHistory:
     ) -> None:
         """Record a rollback as it went: the failed model is quarantined, the target is live.
 
-        Recorded again, its steps and times are written over, and nothing else is done twice.
+        Recorded again, its target, steps and times are written over, and nothing else is done twice.
 
         Args:
             rollback: How it went.
