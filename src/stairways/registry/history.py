@@ -164,13 +164,13 @@ class ModelHistory:
                 again = update(Rollback).filter_by(operation_id=rollback.operation_id)
                 connection.execute(again.values({name: row[name] for name in names}))
                 if standing != (rollback.target_model,):
-                    self._note_redirected(connection, rollback)
+                    _note_redirected(connection, rollback)
             else:
                 connection.execute(insert(Rollback).values(row))
                 quarantines = quarantines and not rollback.is_drill
                 if quarantines:
                     _quarantine(connection, rollback.failed_model)
-                self._note_rollback(connection, rollback, quarantines=quarantines)
+                _note_rollback(connection, rollback, quarantines=quarantines)
             if rollback.swapped_at is not None and rollback.target_model is not None:
                 tenure = TenureRecord(
                     model_id=rollback.target_model,
@@ -184,26 +184,6 @@ class ModelHistory:
                     _insert_before_present(connection, tenure)
                 else:
                     _begin(connection, tenure, rollback.failed_model)
-
-    def _note_rollback(self, connection: Connection, rollback: RollbackRecord, *, quarantines: bool) -> None:
-        details = {
-            "drill": rollback.is_drill,
-            "operation_id": rollback.operation_id,
-            "quarantines": quarantines,
-            "reason": rollback.reason,
-            "swapped_at": None if rollback.swapped_at is None else rollback.swapped_at.isoformat(),
-            "target": rollback.target_model,
-            "trigger": rollback.trigger,
-        }
-        at = rollback.swapped_at or rollback.detected_at
-        at, details = _not_before_last_row(connection, at, details)
-        _note(connection, at, rollback.ordered_by, "model.rolled_back", rollback.failed_model, details)
-
-    def _note_redirected(self, connection: Connection, rollback: RollbackRecord) -> None:
-        details = {"operation_id": rollback.operation_id, "target": rollback.target_model}
-        at = rollback.swapped_at or rollback.detected_at
-        at, details = _not_before_last_row(connection, at, details)
-        _note(connection, at, rollback.ordered_by, "rollback.redirected", rollback.failed_model, details)
 
     def restore(self, operation_id: str, model_id: str, at: dt.datetime, by: str) -> None:
         """Record that what was live before a drill is live again; recorded twice, it stands once."""
@@ -390,6 +370,28 @@ def _note(
     connection: Connection, at: dt.datetime, actor: str, action: str, subject: str, details: JsonObject
 ) -> None:
     audit.append(connection, at=at, actor=actor, action=action, subject=subject, details=details)
+
+
+def _note_rollback(connection: Connection, rollback: RollbackRecord, *, quarantines: bool) -> None:
+    details = {
+        "drill": rollback.is_drill,
+        "operation_id": rollback.operation_id,
+        "quarantines": quarantines,
+        "reason": rollback.reason,
+        "swapped_at": None if rollback.swapped_at is None else rollback.swapped_at.isoformat(),
+        "target": rollback.target_model,
+        "trigger": rollback.trigger,
+    }
+    at = rollback.swapped_at or rollback.detected_at
+    at, details = _not_before_last_row(connection, at, details)
+    _note(connection, at, rollback.ordered_by, "model.rolled_back", rollback.failed_model, details)
+
+
+def _note_redirected(connection: Connection, rollback: RollbackRecord) -> None:
+    details = {"operation_id": rollback.operation_id, "target": rollback.target_model}
+    at = rollback.swapped_at or rollback.detected_at
+    at, details = _not_before_last_row(connection, at, details)
+    _note(connection, at, rollback.ordered_by, "rollback.redirected", rollback.failed_model, details)
 
 
 def _model(connection: Connection, model_id: str) -> ModelRecord | None:
