@@ -218,8 +218,8 @@ class Store:
 
         Raises:
             ArtifactError: If there is no such artifact.
-            StorageError: If the link can't be written; the old one stands then. If it is the folder that can't
-                be brought to the disk the new one does: :meth:`champion` says which.
+            StorageError: If the link can't be written; the old one stands then. If the folder alone can't be
+                brought to the disk the new one does: :meth:`champion` says which.
         """
         if not self.place(digest).is_dir():
             raise ArtifactError("no such artifact", where=str(self.place(digest)))
