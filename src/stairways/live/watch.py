@@ -187,7 +187,7 @@ class Watch:
         """Return what to tell where no gold verifies any more: when one is needed it is too late."""
         if time.monotonic() >= self._next_look_at_gold:
             self._next_look_at_gold = time.monotonic() + GOLD_SECONDS
-            self._gold_stands = gold_to_go_back_to(self._registry, "") is not None
+            self._gold_stands = gold_to_go_back_to(self._registry) is not None
         if self._gold_stands:
             return ()
         where = self._registry.store.artifacts
