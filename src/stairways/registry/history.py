@@ -148,7 +148,8 @@ class ModelHistory:
     ) -> None:
         """Record a rollback as it went: the failed model is quarantined, the target is live.
 
-        Recorded again, its target, steps and times are written over, and nothing else is done twice.
+        Recorded again, its target, steps and times are written over, and nothing else is done twice; when the
+        link was first replaced stays.
 
         Args:
             rollback: How it went.
@@ -158,12 +159,15 @@ class ModelHistory:
         check_storable(rollback)
         with writing(self._engine, durable=True) as connection:
             row = asdict(rollback)
-            standing = _target_of(connection, rollback.operation_id)
+            standing = _way_of(connection, rollback.operation_id)
             if standing is not None:
-                names = ("target_model", "steps", "swapped_at", "seconds_to_swap", "seconds_to_serving")
+                names = ["target_model", "steps", "seconds_to_serving"]
+                if standing["swapped_at"] is None or rollback.swapped_at is None:
+                    # else a journal that forgot it was gone on with: the link had been replaced before
+                    names += ["swapped_at", "seconds_to_swap"]
                 again = update(Rollback).filter_by(operation_id=rollback.operation_id)
                 connection.execute(again.values({name: row[name] for name in names}))
-                if standing != (rollback.target_model,):
+                if standing["target_model"] != rollback.target_model:
                     _note_redirected(connection, rollback)
             else:
                 connection.execute(insert(Rollback).values(row))
@@ -405,10 +409,10 @@ def _stands(connection: Connection, table: type[Base], operation_id: str) -> boo
     return connection.execute(query).first() is not None
 
 
-def _target_of(connection: Connection, operation_id: str) -> tuple[str | None] | None:
-    """Return where a rollback that is recorded leads, None for one that is not."""
-    found = connection.execute(select(Rollback.target_model).filter_by(operation_id=operation_id)).first()
-    return None if found is None else (found[0],)
+def _way_of(connection: Connection, operation_id: str) -> RowMapping | None:
+    """Return where a rollback that is recorded leads, and since when; None for one that is not."""
+    query = select(Rollback.target_model, Rollback.swapped_at).filter_by(operation_id=operation_id)
+    return connection.execute(query).mappings().first()
 
 
 def _move(connection: Connection, model_id: str, stage_from: str, stage_to: str) -> None:
