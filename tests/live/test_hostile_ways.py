@@ -268,6 +268,24 @@ def test_a_watch_takes_up_what_a_killed_one_had_begun(place, pager, monkeypatch)
     assert len(place.registry.history.rollbacks()) == 1
 
 
+def test_a_report_whose_way_back_was_finished_by_another_rolls_back_once(place, pager, monkeypatch):
+    """The watch was killed before it put the report aside, and somebody finished what it had begun."""
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    incidents = Incidents(place.registry.root)
+    incidents.report(Incident("dora", "it buys at every open", place.clock()))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Rollback, "_swap", killed)
+        watch_of(place, pager).look()
+    (outcome,) = go_on(place.registry, Restarter(), pager)
+    assert outcome.finished
+    assert incidents.open() == {}
+    assert watch_of(place, pager).look() is None
+    assert place.registry.store.champion() == FIRST.digest
+
+
 def test_a_watch_chooses_again_where_the_target_is_lost(place, pager, monkeypatch):
     def killed(self):
         raise KeyboardInterrupt
@@ -280,6 +298,15 @@ def test_a_watch_chooses_again_where_the_target_is_lost(place, pager, monkeypatc
     outcome = watch_of(place, pager).look()
     assert outcome.finished
     assert place.registry.store.champion() == outcome.order.target == GOLD.digest
+
+
+def test_a_journal_that_is_damaged_does_not_end_the_watch_that_begins(place, pager):
+    place.registry.journal.write("20260701T120000.000000-00000000", {"kind": "rollback"})
+    Incidents(place.registry.root).report(Incident("dora", "it buys at every open", place.clock()))
+    told, warned = [], []
+    watch_of(place, pager).run(0.0, lambda: bool(told), told.append, warned.append)
+    assert place.registry.store.champion() == FIRST.digest
+    assert any("is no rollback that is understood" in line for line in warned)
 
 
 def test_a_link_that_is_gone_is_told(place, pager):

@@ -35,6 +35,11 @@ def damage(place: Workplace, *digests: str) -> None:
         (place.registry.store.place(digest) / "manifest.json").write_bytes(b"{}")
 
 
+def signed_anew(place: Workplace, digest: str, key: SigningKey) -> None:
+    sign_artifact(place.folder / digest, key, place.clock())
+    place.registry.add(place.folder / digest, "ann")
+
+
 def test_with_nothing_to_go_back_to_the_service_is_stopped_and_the_model_barred(place, pager, tmp_path):
     damage(place, GOLD.digest, FIRST.digest)
     target = choose_target(place.registry, SECOND.digest, TriggerConfig()).digest
@@ -127,12 +132,8 @@ def test_a_model_whose_key_was_revoked_goes_and_may_come_back_signed_anew(place,
 
     trust(lambda now: now.added(new.public, "ann's next key", place.clock()), "key.trusted", new.key_id)
 
-    def signed_anew(digest: str) -> None:
-        sign_artifact(place.folder / digest, new, place.clock())
-        registry.add(place.folder / digest, "ann")
-
     # gold is signed by the new key before the old one is revoked; the others are not
-    signed_anew(GOLD.digest)
+    signed_anew(place, GOLD.digest, new)
     assert registry.read(GOLD.digest).signer.key_id == new.key_id
     assert registry.history.audit_entries(last=1)[0].action == "model.signed"
     trust(lambda now: now.revoked(old.key_id, "stolen", place.clock()), "key.revoked", old.key_id)
@@ -143,9 +144,34 @@ def test_a_model_whose_key_was_revoked_goes_and_may_come_back_signed_anew(place,
     assert registry.history.find(SECOND.digest).role == Stage.CHALLENGER
     assert differences(registry) == ()
     resume(registry, "ann", "all is signed anew")
-    signed_anew(SECOND.digest)
+    signed_anew(place, SECOND.digest, new)
     assert place.promote(SECOND.digest).promoted
     assert differences(registry) == ()
+
+
+def test_a_way_back_that_another_finished_is_not_gone_again_by_the_watch(place, pager, monkeypatch):
+    """What it went back from was signed anew and promoted again since."""
+    registry, new = place.registry, SigningKey.new()
+
+    def broken(digest):
+        raise StorageError("read-only file system")
+
+    old, now = place.key.key_id, place.clock()
+    registry.change_trust(lambda one: one.added(new.public, "ann", now), "ann", "key.trusted", new.key_id)
+    signed_anew(place, GOLD.digest, new)
+    registry.change_trust(lambda one: one.revoked(old, "stolen", now), "ann", "key.revoked", old)
+    watch = watch_of(place, pager)
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.store, "swap", broken)
+        assert watch.look().swapped_at is None
+    (other,) = go_on(registry, Restarter(), pager)
+    assert other.finished
+    assert watch.look() is None
+    resume(registry, "ann", "all is signed anew")
+    signed_anew(place, SECOND.digest, new)
+    assert place.promote(SECOND.digest).promoted
+    assert watch.look() is None
+    assert registry.store.champion() == SECOND.digest
 
 
 def test_a_clock_that_was_set_back_bars_no_model_and_hinders_no_way_back(place, pager):

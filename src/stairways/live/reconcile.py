@@ -3,7 +3,7 @@
 The folder knows what was done: the artifacts, the journal of finished operations, the files that bar and
 latch, and the link. What the database lacks of it is written down again, in the order in which it happened,
 and a row of the audit log says that it was. What only the database knew (runs, waivers, drills, who resumed)
-is lost with it. Whatever bars or latches in either place does so afterwards in both.
+is lost with it. What is barred in either place is so afterwards in both; a latch in either holds.
 """
 
 from __future__ import annotations

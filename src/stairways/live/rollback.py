@@ -19,6 +19,7 @@ from stairways.errors import ArtifactError, ServiceError, StairwaysError, Storag
 from stairways.evaluation.trigger_config import TriggerConfig
 from stairways.live.address import Address
 from stairways.live.client import ServiceClient
+from stairways.live.incidents import Incidents
 from stairways.live.supervisor import service_record
 from stairways.live.targets import choose_target, ensure_target
 from stairways.monitoring.page import Page, incident_key
@@ -221,9 +222,11 @@ class Rollback:
             self._take("stop", self._stop)
         self._take("page", self._page)
         self._take("log", self._log, again=self._moved)
+        # before the journal, which names it, is put aside: whoever goes on would else roll back twice
+        self._try("incident", self._close_incident)
         self._keep()
         if self.outcome.finished:
-            self._try(lambda: self._registry.journal.finish(self.outcome.operation_id))
+            self._try("journal", lambda: self._registry.journal.finish(self.outcome.operation_id))
         return self.outcome
 
     def _take(self, name: str, work: Callable[[], str], *, again: bool = False) -> bool:
@@ -247,33 +250,36 @@ class Rollback:
             status, detail = FAILED, error.line()
         except Exception as error:  # noqa: BLE001 - whatever a step meets, those after it are taken
             status, detail = FAILED, " ".join(f"{type(error).__name__}: {error}".split())
-        at = self._registry.clock().isoformat()
-        step = StepOutcome(name, status, detail, time.monotonic() - began, at)
-        others = tuple(one for one in self.outcome.steps if one.name != name)
-        self.outcome = replace(self.outcome, steps=(*others, step))
+        step = self._noted(name, status, detail, time.monotonic() - began)
         self._keep()
         return step.settled
 
     def _keep(self) -> None:
         """Write the journal; where it can't be written the steps go on all the same."""
-        self._try(
-            lambda: self._registry.journal.write(self.outcome.operation_id, journal_record(self.outcome))
-        )
+        record = journal_record(self.outcome)
+        self._try("journal", lambda: self._registry.journal.write(self.outcome.operation_id, record))
 
-    def _try(self, work: Callable[[], object]) -> None:
-        before = self.outcome.step("journal")
+    def _try(self, name: str, work: Callable[[], object]) -> None:
+        """Do what is a step only where it fails: that is noted, and so is that it went well afterwards."""
+        before = self.outcome.step(name)
         try:
             work()
         except StorageError as error:
-            status, detail = FAILED, error.line()
+            self._noted(name, FAILED, error.line())
         else:
-            if before is None or before.settled:
-                return
-            status, detail = DONE, f"written again, after: {before.detail}"
-        at = self._registry.clock().isoformat()
-        step = StepOutcome("journal", status, detail, 0.0, at)
-        others = tuple(one for one in self.outcome.steps if one.name != "journal")
+            if before is not None and not before.settled:
+                self._noted(name, DONE, f"done again, after: {before.detail}")
+
+    def _noted(self, name: str, status: str, detail: str, seconds: float = 0.0) -> StepOutcome:
+        """Return how a step went; in the outcome it takes the place of the try before."""
+        step = StepOutcome(name, status, detail, seconds, self._registry.clock().isoformat())
+        others = tuple(one for one in self.outcome.steps if one.name != name)
         self.outcome = replace(self.outcome, steps=(*others, step))
+        return step
+
+    def _close_incident(self) -> None:
+        if self.order.incident is not None:
+            Incidents(self._registry.root).close(self.order.incident)
 
     def _seconds(self) -> float:
         if self._since is not None:

@@ -1,7 +1,7 @@
 """Targets: which model a way back leads to.
 
 The best earlier champion that would not trip the triggers itself, by the net Sharpe ratio of its last gate;
-gold last, and gold whatever it did: somebody has to answer.
+gold last, and gold whatever it did: somebody has to answer. Where not even gold verifies there is none.
 """
 
 from __future__ import annotations
@@ -130,8 +130,13 @@ def _earlier_champions(
     return found
 
 
-def gold_to_go_back_to(registry: Registry, failed: str) -> str | None:
-    """Return a gold that verifies, None where none does; the store alone is asked."""
+def gold_to_go_back_to(registry: Registry, failed: str | None = None) -> str | None:
+    """Return a gold that verifies, None where none does; the store alone is asked.
+
+    Args:
+        registry: The registry.
+        failed: A model that is none to go back to; by default any gold counts, also the one that is live.
+    """
     try:
         digests = registry.store.digests()
     except StorageError:

@@ -77,6 +77,7 @@ class Watch:
         self._evidence = evidence
         self._incidents = Incidents(registry.root)
         self._dealt_with: set[str] = set()
+        # our own last one: where the journal can't be written nobody else knows of it
         self._unfinished: tuple[RollbackOutcome, ...] = ()
         self._seen: dict[str, float] = {}
         self._next_look_at_gold = 0.0
@@ -119,24 +120,22 @@ class Watch:
         since = time.monotonic()
         outcome = self._go_back(champion, tripped, name, incident, since)
         self._unfinished = (outcome,)
-        if name is not None:
-            # remembered first: an incident that can't be put aside must not roll back twice
-            self._dealt_with.add(name)
-            self._incidents.close(name)
+        self._remember(outcome)
         return outcome
 
     def take_up(self) -> tuple[RollbackOutcome, ...]:
-        """Finish every rollback that a killed process left, and put its incident aside.
+        """Take up every rollback that a killed process left, whichever of its steps are open.
 
-        Without that an incident that was dealt with would roll back a second time, from the good model.
+        Once, when the watch begins: a look goes on only with one whose link was not replaced. What else may
+        be open (a page, the database) must not be tried at each.
+
+        Raises:
+            StorageError: If the journal can't be read, or holds what is not understood.
         """
         with suppress(StairwaysError):
             withdraw(self._registry)
         outcomes = go_on(self._registry, self._restarter, self._pager, self._triggers)
-        for outcome in outcomes:
-            if outcome.order.incident is not None:
-                self._dealt_with.add(outcome.order.incident)
-                self._incidents.close(outcome.order.incident)
+        self._remember(*outcomes)
         return outcomes
 
     def run(
@@ -154,15 +153,19 @@ class Watch:
             told: Called after each rollback.
             warned: Called with each new fault, after it was paged.
         """
-        for begun in self.take_up():
-            told(begun)
+        begun: tuple[RollbackOutcome, ...] = ()
+        # a journal that can't be read blinds no watch: each look tells it
+        with suppress(StairwaysError):
+            begun = self.take_up()
+        for outcome in begun:
+            told(outcome)
         while not stop():
             try:
-                outcome = self.look()
+                taken = self.look()
             except StairwaysError as error:
-                outcome, self.faults = None, (error.line(),)
-            if outcome is not None:
-                told(outcome)
+                taken, self.faults = None, (error.line(),)
+            if taken is not None:
+                told(taken)
             for line in self.faults:
                 if line not in self._told:
                     self._told.add(line)
@@ -184,7 +187,7 @@ class Watch:
         """Return what to tell where no gold verifies any more: when one is needed it is too late."""
         if time.monotonic() >= self._next_look_at_gold:
             self._next_look_at_gold = time.monotonic() + GOLD_SECONDS
-            self._gold_stands = gold_to_go_back_to(self._registry, "") is not None
+            self._gold_stands = gold_to_go_back_to(self._registry) is not None
         if self._gold_stands:
             return ()
         where = self._registry.store.artifacts
@@ -203,6 +206,8 @@ class Watch:
         It is gone on with: what had tripped need not trip again, and a new one at each look would page
         again at each.
         """
+        # what another finished is forgotten: its model may be promoted again
+        self._unfinished = tuple(one for one in self._unfinished if one.order.failed == champion)
         try:
             begun = (*unfinished(self._registry), *self._unfinished)
         except StairwaysError as error:
@@ -228,11 +233,16 @@ class Watch:
             outcome = aimed(registry, outcome, self._triggers)
             outcome = Rollback(registry, self._restarter, self._pager, outcome).run()
         self._unfinished = (outcome,)
+        self._remember(outcome)
         swap = outcome.step("swap")
         if swap is not None and swap.settled:
             return outcome
         self.faults = (*self.faults, f"{outcome.what_happened()}; it is tried again at each look")
         return None
+
+    def _remember(self, *outcomes: RollbackOutcome) -> None:
+        """Remember incidents that were dealt with: one that can't be put aside must not roll back twice."""
+        self._dealt_with |= {one.order.incident for one in outcomes if one.order.incident is not None}
 
     def _known(self) -> LiveEvidence:
         try:

@@ -13,7 +13,6 @@ from pathlib import Path
 from stairways.tuning.versions import COUNTED, LEFT_OUT, PACKAGE
 
 ROOT = PACKAGE.name
-ROOM = f"{ROOT}.proof"
 PRESENTING = ("_findings", "_report", "_plots", "_pictures")
 """Endings of names of modules of this room that conclude and draw from what cells gave."""
 

@@ -148,7 +148,8 @@ class ModelHistory:
     ) -> None:
         """Record a rollback as it went: the failed model is quarantined, the target is live.
 
-        Recorded again, its steps and times are written over, and nothing else is done twice.
+        Recorded again, its target, steps and times are written over, and nothing else is done twice; when the
+        link was first replaced stays.
 
         Args:
             rollback: How it went.
@@ -158,19 +159,22 @@ class ModelHistory:
         check_storable(rollback)
         with writing(self._engine, durable=True) as connection:
             row = asdict(rollback)
-            standing = _target_of(connection, rollback.operation_id)
+            standing = _way_of(connection, rollback.operation_id)
             if standing is not None:
-                names = ("target_model", "steps", "swapped_at", "seconds_to_swap", "seconds_to_serving")
+                names = ["target_model", "steps", "seconds_to_serving"]
+                if standing["swapped_at"] is None or rollback.swapped_at is None:
+                    # else a journal that forgot it was gone on with: the link had been replaced before
+                    names += ["swapped_at", "seconds_to_swap"]
                 again = update(Rollback).filter_by(operation_id=rollback.operation_id)
                 connection.execute(again.values({name: row[name] for name in names}))
-                if standing != (rollback.target_model,):
-                    self._note_redirected(connection, rollback)
+                if standing["target_model"] != rollback.target_model:
+                    _note_redirected(connection, rollback)
             else:
                 connection.execute(insert(Rollback).values(row))
                 quarantines = quarantines and not rollback.is_drill
                 if quarantines:
                     _quarantine(connection, rollback.failed_model)
-                self._note_rollback(connection, rollback, quarantines=quarantines)
+                _note_rollback(connection, rollback, quarantines=quarantines)
             if rollback.swapped_at is not None and rollback.target_model is not None:
                 tenure = TenureRecord(
                     model_id=rollback.target_model,
@@ -184,26 +188,6 @@ class ModelHistory:
                     _insert_before_present(connection, tenure)
                 else:
                     _begin(connection, tenure, rollback.failed_model)
-
-    def _note_rollback(self, connection: Connection, rollback: RollbackRecord, *, quarantines: bool) -> None:
-        details = {
-            "drill": rollback.is_drill,
-            "operation_id": rollback.operation_id,
-            "quarantines": quarantines,
-            "reason": rollback.reason,
-            "swapped_at": None if rollback.swapped_at is None else rollback.swapped_at.isoformat(),
-            "target": rollback.target_model,
-            "trigger": rollback.trigger,
-        }
-        at = rollback.swapped_at or rollback.detected_at
-        at, details = _not_before_last_row(connection, at, details)
-        _note(connection, at, rollback.ordered_by, "model.rolled_back", rollback.failed_model, details)
-
-    def _note_redirected(self, connection: Connection, rollback: RollbackRecord) -> None:
-        details = {"operation_id": rollback.operation_id, "target": rollback.target_model}
-        at = rollback.swapped_at or rollback.detected_at
-        at, details = _not_before_last_row(connection, at, details)
-        _note(connection, at, rollback.ordered_by, "rollback.redirected", rollback.failed_model, details)
 
     def restore(self, operation_id: str, model_id: str, at: dt.datetime, by: str) -> None:
         """Record that what was live before a drill is live again; recorded twice, it stands once."""
@@ -392,6 +376,28 @@ def _note(
     audit.append(connection, at=at, actor=actor, action=action, subject=subject, details=details)
 
 
+def _note_rollback(connection: Connection, rollback: RollbackRecord, *, quarantines: bool) -> None:
+    details = {
+        "drill": rollback.is_drill,
+        "operation_id": rollback.operation_id,
+        "quarantines": quarantines,
+        "reason": rollback.reason,
+        "swapped_at": None if rollback.swapped_at is None else rollback.swapped_at.isoformat(),
+        "target": rollback.target_model,
+        "trigger": rollback.trigger,
+    }
+    at = rollback.swapped_at or rollback.detected_at
+    at, details = _not_before_last_row(connection, at, details)
+    _note(connection, at, rollback.ordered_by, "model.rolled_back", rollback.failed_model, details)
+
+
+def _note_redirected(connection: Connection, rollback: RollbackRecord) -> None:
+    details = {"operation_id": rollback.operation_id, "target": rollback.target_model}
+    at = rollback.swapped_at or rollback.detected_at
+    at, details = _not_before_last_row(connection, at, details)
+    _note(connection, at, rollback.ordered_by, "rollback.redirected", rollback.failed_model, details)
+
+
 def _model(connection: Connection, model_id: str) -> ModelRecord | None:
     row = connection.execute(select(ModelRegistry.__table__).filter_by(model_id=model_id)).mappings()
     found = row.one_or_none()
@@ -403,10 +409,10 @@ def _stands(connection: Connection, table: type[Base], operation_id: str) -> boo
     return connection.execute(query).first() is not None
 
 
-def _target_of(connection: Connection, operation_id: str) -> tuple[str | None] | None:
-    """Return where a rollback that is recorded leads, None for one that is not."""
-    found = connection.execute(select(Rollback.target_model).filter_by(operation_id=operation_id)).first()
-    return None if found is None else (found[0],)
+def _way_of(connection: Connection, operation_id: str) -> RowMapping | None:
+    """Return where a rollback that is recorded leads, and since when; None for one that is not."""
+    query = select(Rollback.target_model, Rollback.swapped_at).filter_by(operation_id=operation_id)
+    return connection.execute(query).mappings().first()
 
 
 def _move(connection: Connection, model_id: str, stage_from: str, stage_to: str) -> None:

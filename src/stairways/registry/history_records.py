@@ -95,8 +95,8 @@ class TenureRecord:
         began_at: When it became live.
         ended_at: When another did; None for the present one.
         put_by: Who put it there.
-        cause: By a promotion or a rollback.
-        operation_id: Which one.
+        cause: Why it became live, a :class:`Cause`.
+        operation_id: The promotion, rollback, drill or reconciliation that made it so.
     """
 
     model_id: str

@@ -28,8 +28,8 @@ _RECORD = "registry"
 _REMEDY = "restore it from a backup of the folder"
 
 
-def bind(root: Path, engine: Engine, now: dt.datetime, *, anew: bool = False) -> str:
-    """Return the registry's name; one that has none yet gets one, in its folder and in its database.
+def bind(root: Path, engine: Engine, now: dt.datetime, *, anew: bool = False) -> None:
+    """Hold the names of folder and database against each other; a registry that has none gets one in both.
 
     Args:
         root: Folder of the registry.
@@ -69,7 +69,6 @@ def bind(root: Path, engine: Engine, now: dt.datetime, *, anew: bool = False) ->
         )
     if not own["bound"]:
         _write(root, {"id": name, "bound": True})
-    return name
 
 
 def _read(root: Path) -> JsonObject | None:

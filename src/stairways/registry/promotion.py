@@ -9,9 +9,10 @@ that :func:`recover` finishes: forward where the link was replaced, back where i
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stairways.errors import SignatureError, StairwaysError, StorageError
@@ -158,21 +159,20 @@ def recover(registry: Registry) -> tuple[str, ...]:
             continue
         with registry.journal.parsing(operation_id, KIND):
             record, changes = promotion_of(entry)
-        live = goes_live(record)
-        if live and registry.store.champion() != record.model_id and _is_recorded(registry, record):
+        abandoned = False
+        if not goes_live(record) or registry.store.champion() == record.model_id:
+            registry.history.promote(record, changes, late=True)
+        elif _is_recorded(registry, record):
             # it was committed and nobody heard of it; what a rollback made live since stays
             before = registry.store.champion() == record.previous_champion
             if before and not registry.store.is_latched and _is_present(registry, record):
                 registry.store.swap(record.model_id)
-            lines.append(f"promotion {operation_id} of {record.model_id[:12]}: finished")
-        elif live and registry.store.champion() != record.model_id:
-            _note_abandoned(registry, record, "the link was never replaced")
-            registry.journal.finish(operation_id, taken_back=True)
-            lines.append(f"promotion {operation_id} of {record.model_id[:12]}: taken back")
         else:
-            registry.history.promote(record, changes, late=True)
-            lines.append(f"promotion {operation_id} of {record.model_id[:12]}: finished")
-        registry.journal.finish(operation_id)
+            _note_abandoned(registry, record, "the link was never replaced")
+            abandoned = True
+        registry.journal.finish(operation_id, taken_back=abandoned)
+        became = "taken back" if abandoned else "finished"
+        lines.append(f"promotion {operation_id} of {record.model_id[:12]}: {became}")
     return tuple(lines)
 
 
@@ -182,12 +182,13 @@ def goes_live(record: PromotionRecord) -> bool:
 
 
 def _carry_out(registry: Registry, record: PromotionRecord, changes: Sequence[LayerChange]) -> None:
-    """Write rows, replace the link, commit; on any error what was live before is live again."""
-    swap: Callable[[], None] = lambda: None  # noqa: E731
-    if goes_live(record):
-        swap = lambda: _swap(registry, record)  # noqa: E731
+    """Write rows, replace the link, commit; on any error what was live before is live again.
+
+    Raises:
+        StorageError: If it was not done; where what was before could not be put back, the error says so.
+    """
     try:
-        registry.history.promote(record, changes, swap)
+        registry.history.promote(record, changes, partial(_swap, registry, record))
     except StairwaysError as error:
         recorded = _is_recorded(registry, record)
         swapped = goes_live(record) and registry.store.champion() == record.model_id
@@ -195,10 +196,11 @@ def _carry_out(registry: Registry, record: PromotionRecord, changes: Sequence[La
             # only the answer to its commit was lost
             return
         if swapped:
+            # its journal stays, to be followed up: a commit that failed may stand after a crash all the same
             _put_back(registry, record, error)
         elif recorded is False:
+            # nothing is left to put right
             _finish(registry, record, taken_back=True)
-        # else it is followed up later: a commit that failed may stand after a crash all the same
         raise
 
 
@@ -224,7 +226,9 @@ def _finish(registry: Registry, record: PromotionRecord, *, taken_back: bool = F
 
 
 def _swap(registry: Registry, record: PromotionRecord) -> None:
-    """Make a model live, unless a rollback that did not wait for the lock has come between."""
+    """Replace the link if a promotion does, unless a rollback that did not wait for the lock came between."""
+    if not goes_live(record):
+        return
     store = registry.store
     if store.is_latched or store.champion() != record.previous_champion:
         raise StorageError(

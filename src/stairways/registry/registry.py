@@ -179,7 +179,7 @@ class Registry:
 
         Raises:
             SigningKeyError: If the change makes no sense.
-            StorageError: If it can't be written; the old list stands then.
+            StorageError: If it can't be written; see :func:`.trust_changes.change_trust`.
         """
         with self.store.lock():
             change_trust(self.store, self.history, self.clock, change, by, action, key_id)

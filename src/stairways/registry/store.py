@@ -8,7 +8,8 @@
       trust.json            whom we believe; trust.pending.json is there while that changes
       quarantine/DIGEST     models that never go live again, and why
       latched.json          there while promotions wait for a person
-      .lock                 held while something is promoted or rolled back; .watch and .drill likewise
+      .lock                 held while something is promoted or rolled back
+      .rollback             held by whoever leads a way back; .watch and .drill likewise
 
 The link is replaced in one step (``os.replace``) and the folder brought to the disk: readers see the old
 champion or the new, never none.
@@ -217,7 +218,8 @@ class Store:
 
         Raises:
             ArtifactError: If there is no such artifact.
-            StorageError: If the link can't be written; the old one stands then.
+            StorageError: If the link can't be written; the old one stands then. If the folder alone can't be
+                brought to the disk the new one does: :meth:`champion` says which.
         """
         if not self.place(digest).is_dir():
             raise ArtifactError("no such artifact", where=str(self.place(digest)))

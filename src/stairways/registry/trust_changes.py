@@ -42,7 +42,8 @@ def change_trust(
 
     Raises:
         SigningKeyError: If the change makes no sense.
-        StorageError: If it can't be written; the old list stands then.
+        StorageError: If it can't be written; the old list stands then. If the answer to the commit alone was
+            lost the new one does: the trust list says which.
     """
     finish_change(store, history, clock)
     before = store.trust()
