@@ -160,10 +160,14 @@ class ModelHistory:
             row = asdict(rollback)
             standing = _target_of(connection, rollback.operation_id)
             if standing is not None:
-                names = ("target_model", "steps", "swapped_at", "seconds_to_swap", "seconds_to_serving")
+                names = ["steps", "seconds_to_serving"]
+                # what became live once did so then, also where two processes lead the same way back
+                swapped = _stands(connection, Tenure, rollback.operation_id)
+                if not swapped:
+                    names += ["target_model", "swapped_at", "seconds_to_swap"]
                 again = update(Rollback).filter_by(operation_id=rollback.operation_id)
                 connection.execute(again.values({name: row[name] for name in names}))
-                if standing != (rollback.target_model,):
+                if standing != (rollback.target_model,) and not swapped:
                     self._note_redirected(connection, rollback)
             else:
                 connection.execute(insert(Rollback).values(row))
@@ -414,7 +418,9 @@ def _move(connection: Connection, model_id: str, stage_from: str, stage_to: str)
     if model is None or model.role != stage_from:
         found = "not recorded" if model is None else f"a {model.role}"
         raise StorageError(
-            f"it is {found} by now, no {stage_from}", where=f"model {model_id[:12]}", remedy="look again"
+            f"it is {found} by now, no {stage_from}",
+            where=f"model {model_id[:12]}",
+            remedy="`stairways registry reconcile`" if model is None else "look again",
         )
     connection.execute(update(ModelRegistry).filter_by(model_id=model_id).values(role=str(stage_to)))
 
