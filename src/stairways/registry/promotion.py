@@ -169,6 +169,10 @@ def recover(registry: Registry) -> tuple[str, ...]:
             _note_abandoned(registry, record, "the link was never replaced")
             registry.journal.finish(operation_id, taken_back=True)
             lines.append(f"promotion {operation_id} of {record.model_id[:12]}: taken back")
+        elif (why := _moved_on(registry, record)) is not None:
+            _note_abandoned(registry, record, why)
+            registry.journal.finish(operation_id, taken_back=True)
+            lines.append(f"promotion {operation_id} of {record.model_id[:12]}: taken back, {why}")
         else:
             registry.history.promote(record, changes, late=True)
             lines.append(f"promotion {operation_id} of {record.model_id[:12]}: finished")
@@ -242,6 +246,14 @@ def _is_recorded(registry: Registry, record: PromotionRecord) -> bool | None:
     except StairwaysError:
         return None
     return any(one.operation_id == record.operation_id for one in promotions)
+
+
+def _moved_on(registry: Registry, record: PromotionRecord) -> str | None:
+    """Return where a model stands by now if it can't be promoted any more: a way back may have barred it."""
+    model = registry.history.find(record.model_id)
+    if model is None or model.role == record.stage_from or _is_recorded(registry, record):
+        return None
+    return f"it is a {model.role} by now"
 
 
 def _is_present(registry: Registry, record: PromotionRecord) -> bool:
