@@ -137,11 +137,11 @@ def gold_to_go_back_to(registry: Registry, failed: str) -> str | None:
     except StorageError:
         return None
     for digest in digests:
-        if digest == failed or registry.store.is_quarantined(digest):
-            continue
-        if not _says_gold(registry.store.place(digest)):
+        if digest == failed or not _says_gold(registry.store.place(digest)):
             continue
         try:
+            if registry.store.is_quarantined(digest):
+                continue
             artifact = registry.read(digest).loaded.artifact
         except StairwaysError:
             continue
