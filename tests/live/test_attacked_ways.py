@@ -14,7 +14,7 @@ from test_reconcile import faults, reopened, said
 from test_rollback import FIRST, GOLD, SECOND, THIRD, Restarter, figures, order_of, second_live, statuses
 
 from registries import ManualClock, Workplace, judged
-from stairways.errors import StorageError
+from stairways.errors import ServiceError, StorageError
 from stairways.evaluation.gate_config import GateConfig
 from stairways.evaluation.gates import required_names
 from stairways.evaluation.trigger_config import TriggerConfig
@@ -22,8 +22,11 @@ from stairways.live.incidents import Incident, Incidents
 from stairways.live.reconcile import reconcile
 from stairways.live.rehearsal import take_up
 from stairways.live.rollback import Rollback, go_on, outcome_of, roll_back
+from stairways.live.service import Service
+from stairways.live.targets import choose_target
 from stairways.live.watch import Watch
 from stairways.monitoring.log_pager import LogPager
+from stairways.operations_config import PerformanceSettings
 from stairways.registry import files
 from stairways.registry import promotion as promotions
 from stairways.registry.connection import writing
@@ -316,3 +319,32 @@ def test_a_clock_that_had_run_ahead_and_a_lost_database(place, pager):
     # what was barred before it was promoted, by the clock, is not promoted again
     assert "can't be recorded" in said(place)
     assert faults(place) == []
+
+
+def test_a_way_back_from_a_damaged_model_is_reconciled_too(place, pager, monkeypatch):
+    """No row can refer to a model that is not known, and what is damaged can't be taken in."""
+
+    def gone(*_, **__):
+        raise StorageError("connection refused")
+
+    monkeypatch.setattr(place.registry.history, "roll_back", gone)
+    weights = place.registry.store.place(SECOND.digest) / "weights.safetensors"
+    weights.write_bytes(b"x")
+    assert Watch(place.registry, Restarter(), pager, TriggerConfig()).look().order.trigger == "integrity"
+    reopened(place)
+    brought_together(place, pager)
+    assert not place.registry.journal.pending()
+    assert [fault.split(":")[0] for fault in faults(place)] == [f"artifact {SECOND.digest[:12]}"]
+    assert place.registry.store.champion() == FIRST.digest
+    assert place.registry.history.find(SECOND.digest).role == Stage.QUARANTINED
+
+
+def test_what_stands_in_the_place_of_the_quarantine_lets_no_barred_model_answer(place, pager):
+    service = Service(place.registry.store, PerformanceSettings())
+    (place.registry.root / "quarantine").write_text("")
+    with pytest.raises(ServiceError, match="quarantine"):
+        service.ready()
+    restarter = Restarter()
+    target = choose_target(place.registry, SECOND.digest, TriggerConfig()).digest
+    roll_back(place.registry, restarter, pager, order_of(place, target=target))
+    assert restarter.asked == ["stop"]

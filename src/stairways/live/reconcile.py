@@ -23,6 +23,7 @@ from stairways.registry.files import read_json_object, storage_error
 from stairways.registry.history_records import Cause, Stage, TenureRecord, WaiverRecord
 from stairways.registry.promotion import KIND as PROMOTION
 from stairways.registry.promotion import promotion_of
+from stairways.registry.records import ModelRecord
 from stairways.registry.registry import HEADS_FOLDER, new_operation_id
 from stairways.registry.waivers import verify_waiver
 
@@ -90,13 +91,20 @@ def _heads(registry: Registry) -> Iterator[str]:
 
 
 def _models(registry: Registry, by: str) -> Iterator[str]:
-    for digest in registry.store.digests():
+    for digest in sorted({*registry.store.digests(), *registry.store.quarantined()}):
         if registry.history.find(digest) is not None:
             continue
         try:
             model = registry.record(digest, by)
         except StairwaysError as error:
-            yield f"model {digest[:12]} can't be taken in: {error.line()}"
+            if not registry.store.is_quarantined(digest):
+                yield f"model {digest[:12]} can't be taken in: {error.line()}"
+                continue
+            # the way back from it may have been taken because it is damaged, and refers to it
+            place = str(registry.store.place(digest))
+            barred = ModelRecord(digest, place, {}, Stage.QUARANTINED, registry.clock())
+            registry.history.add(barred, by)
+            yield f"model {digest[:12]} is barred, and known again by its name: {error.line()}"
         else:
             yield f"model {digest[:12]} is known again, a {model.role}"
 
