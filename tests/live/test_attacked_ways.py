@@ -348,3 +348,18 @@ def test_what_stands_in_the_place_of_the_quarantine_lets_no_barred_model_answer(
     target = choose_target(place.registry, SECOND.digest, TriggerConfig()).digest
     roll_back(place.registry, restarter, pager, order_of(place, target=target))
     assert restarter.asked == ["stop"]
+
+
+def test_another_gold_is_gone_to_where_gold_was_barred(place, pager):
+    """What is barred is barred for good, gold too: the service is stopped until there is another."""
+    registry = place.registry
+    registry.store.quarantine(FIRST.digest, "x")
+    for failed, target in ((SECOND, GOLD.digest), (GOLD, None)):
+        roll_back(registry, Restarter(), pager, order_of(place, failed=failed.digest, target=target))
+    (still,) = go_on(registry, Restarter(), pager)
+    assert "add another gold" in still.step("swap").detail
+    other = place.add(replace(GOLD, data_source="SYNTHETIC another"), judged())
+    (outcome,) = go_on(registry, Restarter(), pager)
+    assert outcome.finished
+    assert registry.store.champion() == other
+    assert not registry.journal.pending()

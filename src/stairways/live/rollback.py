@@ -324,7 +324,9 @@ class Rollback:
                 raise _NothingToDo(f"{live[:12]} is live by now")
             if self.order.target is None:
                 raise ArtifactError(
-                    NO_TARGET, where=str(store.artifacts), remedy="restore gold's folder from a copy"
+                    NO_TARGET,
+                    where=str(store.artifacts),
+                    remedy="restore gold's folder from a copy; if gold is quarantined, add another gold",
                 )
             # verified before it goes live: a way back that leads nowhere is none
             self._registry.read(self.order.target)
