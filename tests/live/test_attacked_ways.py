@@ -363,3 +363,28 @@ def test_another_gold_is_gone_to_where_gold_was_barred(place, pager):
     assert outcome.finished
     assert registry.store.champion() == other
     assert not registry.journal.pending()
+
+
+def test_what_is_live_by_a_way_back_stays_its_target_in_the_records(place, pager, monkeypatch):
+    """The link was replaced and not brought to the disk, and then the target is damaged."""
+    real = place.registry.store.swap
+
+    def half(digest):
+        real(digest)
+        raise StorageError("input/output error")
+
+    monkeypatch.setattr(place.registry.store, "swap", half)
+    outcome = roll_back(place.registry, Restarter(), pager, order_of(place, target=FIRST.digest))
+    assert (statuses(outcome)["swap"], outcome.swapped_at is None) == ("failed", False)
+    monkeypatch.undo()
+    damage(place, FIRST.digest)
+    (again,) = go_on(place.registry, Restarter(), pager)
+    assert again.order.target == FIRST.digest
+    assert place.registry.store.champion() == FIRST.digest
+    assert differences(place.registry) == ()
+    # the damaged one goes by a way back of its own, and then the first is over
+    Watch(place.registry, Restarter(), pager, TriggerConfig()).look()
+    assert place.registry.store.champion() == GOLD.digest
+    go_on(place.registry, Restarter(), pager)
+    assert not place.registry.journal.pending()
+    assert differences(place.registry) == ()

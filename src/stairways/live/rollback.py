@@ -466,6 +466,9 @@ def aimed(registry: Registry, outcome: RollbackOutcome, triggers: TriggerConfig)
     if swap is not None and swap.settled:
         return outcome
     try:
+        if outcome.swapped_at is not None and registry.store.champion() == order.target:
+            # it is live already: where it is damaged since, that is a way back of its own
+            return outcome
         ensure_target(registry, order.failed, order.target)
     except StairwaysError:
         target = choose_target(registry, order.failed, triggers).digest
