@@ -286,10 +286,16 @@ def test_a_watch_that_finds_nothing_to_go_back_to_stops_the_service_pages_and_go
 
 
 def test_the_way_back_from_the_only_gold_stops_the_service(site):
-    made, gold, _ = site
-    made.run("rollback", "now", "--reason", "trades nonsense")
+    made, gold, digest = site
+    made.run("rollback", "now", "--from", digest, "--reason", "trades nonsense")
     service = made.serve()
-    said = made.run("rollback", "now", "--reason", "gold trades nonsense too", status=3).out
+    # the watch may have been quicker than whoever says this: what it led to is not meant
+    complaint = made.run("rollback", "now", "--reason", "trades nonsense", status=2).complaint
+    assert f"a rollback has led to {gold[:12]}, and nobody resumed since" in complaint
+    assert made.answers() == gold
+    wrong = made.run("rollback", "now", "--from", digest, "--reason", "x", status=2).complaint
+    assert f"{gold[:12]} is live, not" in wrong
+    said = made.run("rollback", "now", "--from", "gold", "--reason", "gold too", status=3).out
     assert f"NOT rolled back from {gold[:12]} (" in said
     assert "nothing verifies that could be gone back to" in said
     wait_for(lambda: not (made.registry / "service/service.json").exists(), service)

@@ -223,7 +223,7 @@ def test_a_log_that_was_rewritten_is_no_restored_one(place):
 
 def test_what_is_under_way_comes_first(place):
     place.registry.journal.write("20260701T120000.000000-aa", {"kind": "rollback"})
-    with pytest.raises(StorageError, match="is not finished; finish it first"):
+    with pytest.raises(StorageError, match="is not finished; finish it"):
         reconcile(place.registry, "ann", REASON)
 
 

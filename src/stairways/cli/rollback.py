@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stairways.live.drill import DrillOutcome, WayBack
     from stairways.live.rollback import RollbackOutcome
     from stairways.registry.history_records import DrillRecord
+    from stairways.registry.registry import Registry
 
 app = typer.Typer(help="The way back, and its rehearsal.", no_args_is_help=True)
 
@@ -29,6 +30,12 @@ def _group() -> None:
 def now(
     reason: Annotated[str, typer.Option("--reason", help="Why; it is paged and kept.")],
     to: Annotated[str | None, typer.Option("--to", help="A model; by default the best earlier one.")] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="What shall go; by default what is live, unless a rollback put it there."
+        ),
+    ] = None,
     registry: registries.Folder = DEFAULT_FOLDER,
     database: registries.Database = None,
     by: registries.By = None,
@@ -54,6 +61,7 @@ def now(
         failed = opened.store.champion()
         if failed is None:
             raise StorageError("nothing is live", where=str(registry))
+        _ensure_meant(opened, failed, from_)
         target: str | None
         if to:
             # a whole digest needs no database
@@ -64,6 +72,24 @@ def now(
         order = RollbackOrder("person", reason, registries.who(by), failed, target, opened.clock())
         outcome = roll_back(opened, restarter, pager, order, since=since)
     return _told(outcome, as_json=as_json)
+
+
+def _ensure_meant(opened: Registry, failed: str, from_: str | None) -> None:
+    """Refuse to bar what a way back has only just led to: the watch may have been quicker than a person."""
+    from stairways.errors import StorageError
+    from stairways.live.targets import just_gone_back_to
+    from stairways.registry.manifest import is_digest
+
+    if from_ is not None:
+        meant = from_ if is_digest(from_) else opened.resolve(from_)
+        if meant != failed:
+            raise StorageError(f"{failed[:12]} is live, not {meant[:12]}", where="--from")
+    elif just_gone_back_to(opened) == failed:
+        raise StorageError(
+            f"a rollback has led to {failed[:12]}, and nobody resumed since",
+            where=str(opened.root),
+            remedy=f"if that shall go too: `stairways rollback now --from {failed[:12]}`",
+        )
 
 
 @app.command("finish")

@@ -13,18 +13,23 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from stairways.errors import StairwaysError, StorageError
+from stairways.evaluation.gate_config import GateConfig
+from stairways.evaluation.gates import required_names
 from stairways.live.rehearsal import REASON
 from stairways.live.rollback import KIND as ROLLBACK
 from stairways.live.rollback import outcome_of
 from stairways.registry.audit import SignedHead
 from stairways.registry.files import read_json_object, storage_error
-from stairways.registry.history_records import Cause, Stage, TenureRecord
+from stairways.registry.history_records import Cause, Stage, TenureRecord, WaiverRecord
 from stairways.registry.promotion import KIND as PROMOTION
 from stairways.registry.promotion import promotion_of
+from stairways.registry.records import ModelRecord
 from stairways.registry.registry import HEADS_FOLDER, new_operation_id
+from stairways.registry.waivers import verify_waiver
 
 if TYPE_CHECKING:
     from stairways.registry.canonical import JsonObject
+    from stairways.registry.history_records import PromotionRecord
     from stairways.registry.registry import Registry
 
 VOID_FOLDER = "void"
@@ -34,31 +39,39 @@ def reconcile(registry: Registry, by: str, reason: str) -> tuple[str, ...]:
     """Bring the database to what the folder knows; return what was done, or could not be, in lines.
 
     Raises:
-        StorageError: If nobody or nothing is named, an operation is not finished, or it can't be written.
+        StorageError: If nobody or nothing is named, an operation is not finished, or it can't be written;
+            what was done till then stands, and is in the audit log.
     """
     if not by.strip() or not reason.strip():
         raise StorageError("who reconciles, and why, is asked for", where="registry reconcile")
+    lines: list[str] = []
     with registry.store.lock():
-        pending = registry.journal.pending()
-        if pending:
-            raise StorageError(
-                f"{', '.join(pending)} is not finished",
-                where=str(registry.root),
-                remedy="finish it first: `stairways rollback finish`",
-            )
-        # the heads first: what follows adds rows
-        lines = [
-            *_heads(registry),
-            *_models(registry, by),
-            *_operations(registry, by),
-            *_barred(registry, by),
-            *_latched(registry),
-            *_live(registry, by),
-        ]
-        if lines:
-            details: JsonObject = {"reason": reason, "lines": list(lines)}
-            registry.history.note(registry.clock(), by, "registry.reconciled", "registry", details)
+        try:
+            for line in _reconciled(registry, by):
+                lines.append(line)  # noqa: PERF402 - those before one that fails are kept
+        finally:
+            if lines:
+                details: JsonObject = {"reason": reason, "lines": lines}
+                registry.history.note(registry.clock(), by, "registry.reconciled", "registry", details)
     return tuple(lines)
+
+
+def _reconciled(registry: Registry, by: str) -> Iterator[str]:
+    # the heads first: what follows adds rows
+    yield from _heads(registry)
+    yield from _models(registry, by)
+    yield from _operations(registry, by)
+    # what is under way can be finished now: no row could refer to a model that the database does not know
+    pending = registry.journal.pending()
+    if pending:
+        raise StorageError(
+            f"{', '.join(pending)} is not finished",
+            where=str(registry.root),
+            remedy="finish it: `stairways rollback finish`, then reconcile again",
+        )
+    yield from _barred(registry, by)
+    yield from _latched(registry)
+    yield from _live(registry, by)
 
 
 def _heads(registry: Registry) -> Iterator[str]:
@@ -78,13 +91,20 @@ def _heads(registry: Registry) -> Iterator[str]:
 
 
 def _models(registry: Registry, by: str) -> Iterator[str]:
-    for digest in registry.store.digests():
+    for digest in sorted({*registry.store.digests(), *registry.store.quarantined()}):
         if registry.history.find(digest) is not None:
             continue
         try:
             model = registry.record(digest, by)
         except StairwaysError as error:
-            yield f"model {digest[:12]} can't be taken in: {error.line()}"
+            if not registry.store.is_quarantined(digest):
+                yield f"model {digest[:12]} can't be taken in: {error.line()}"
+                continue
+            # the way back from it may have been taken because it is damaged, and refers to it
+            place = str(registry.store.place(digest))
+            barred = ModelRecord(digest, place, {}, Stage.QUARANTINED, registry.clock())
+            registry.history.add(barred, by)
+            yield f"model {digest[:12]} is barred, and known again by its name: {error.line()}"
         else:
             yield f"model {digest[:12]} is known again, a {model.role}"
 
@@ -108,6 +128,7 @@ def _recorded(registry: Registry, name: str, by: str) -> str:
     if kind == PROMOTION:
         with registry.journal.parsing(name, kind):
             promotion, changes = promotion_of(entry)
+            _ensure_vouched_for(registry, promotion)
         _ensure_later(registry, promotion.at)
         registry.history.promote(promotion, changes, late=True)
         return f"promotion {name} of {promotion.model_id[:12]} is recorded again"
@@ -119,11 +140,34 @@ def _recorded(registry: Registry, name: str, by: str) -> str:
     _ensure_later(registry, rollback.swapped_at or rollback.detected_at)
     registry.history.roll_back(rollback, quarantines=outcome.order.quarantines)
     if rollback.is_drill:
-        # its own journal ends before it put back what was live
-        ended = max(dt.datetime.fromisoformat(step["at"]) for step in rollback.steps)
-        registry.history.restore(f"{name}-back", rollback.failed_model, ended, by)
+        if rollback.swapped_at is not None:
+            # its own journal ends before it put back what was live
+            ended = max(dt.datetime.fromisoformat(step["at"]) for step in rollback.steps)
+            registry.history.restore(f"{name}-back", rollback.failed_model, ended, by)
         registry.history.resume(registry.clock(), by, REASON, name)
     return f"{'drill' if rollback.is_drill else 'rollback'} {name} is recorded again"
+
+
+def _ensure_vouched_for(registry: Registry, promotion: PromotionRecord) -> None:
+    """Refuse a promotion that only its entry speaks for: whoever writes here need not have a key.
+
+    Its verdicts must be those of the signed artifact, and its waivers signed by somebody who counts.
+    """
+    record = registry.read(promotion.model_id).loaded.record
+    where = f"model {promotion.model_id[:12]}"
+    if list(promotion.verdicts) != list(record.get("verdicts", ())):
+        raise StorageError("has other verdicts than the signed artifact", where=where)
+    waived = set()
+    for row in promotion.waivers:
+        waiver = WaiverRecord(**(row | {"at": dt.datetime.fromisoformat(row["at"])}))
+        verify_waiver(waiver, registry.store.trust(), registry.clock())
+        if waiver.model_id == promotion.model_id:
+            waived.add(waiver.verdict)
+    passed = {one.get("name") for one in promotion.verdicts if one.get("passed") is True}
+    # what is required by any gate: skill by some alone
+    lacking = set(required_names(GateConfig(require_skill=False))) - passed - waived
+    if lacking and promotion.stage_to != Stage.GOLD:
+        raise StorageError(f"did not pass {', '.join(sorted(lacking))}, and nobody waived that", where=where)
 
 
 def _ensure_later(registry: Registry, at: dt.datetime) -> None:

@@ -25,7 +25,7 @@ from stairways.live.targets import choose_target, ensure_target
 from stairways.monitoring.page import Page, incident_key
 from stairways.registry.canonical import canonical_json
 from stairways.registry.files import remove_stale, storage_error, write_bytes_atomic
-from stairways.registry.history_records import RollbackRecord
+from stairways.registry.history_records import RollbackRecord, Stage
 from stairways.registry.registry import Registry, new_operation_id
 from stairways.registry.store import ROLLBACK_LOCK
 
@@ -218,16 +218,20 @@ class Rollback:
         if self._take("swap", self._swap) or self.outcome.swapped_at is not None:
             self._take("serve", self._serve)
             self._take("restart", self._restart)
-        else:
+        elif not self.order.is_drill:
             self._take("stop", self._stop)
         self._take("page", self._page)
         self._take("log", self._log, again=self._moved)
         # before the journal, which names it, is put aside: whoever goes on would else roll back twice
         self._try("incident", self._close_incident)
         self._keep()
-        if self.outcome.finished:
+        if self.outcome.finished or self._is_drill_in_vain():
             self._try("journal", lambda: self._registry.journal.finish(self.outcome.operation_id))
         return self.outcome
+
+    def _is_drill_in_vain(self) -> bool:
+        """Whether a drill led nowhere: what is live is good and stays, now and when it could be left."""
+        return self.order.is_drill and self.outcome.swapped_at is None
 
     def _take(self, name: str, work: Callable[[], str], *, again: bool = False) -> bool:
         """Take a step unless it is settled; return whether it went well.
@@ -326,7 +330,9 @@ class Rollback:
                 raise _NothingToDo(f"{live[:12]} is live by now")
             if self.order.target is None:
                 raise ArtifactError(
-                    NO_TARGET, where=str(store.artifacts), remedy="restore gold's folder from a copy"
+                    NO_TARGET,
+                    where=str(store.artifacts),
+                    remedy="restore gold's folder from a copy; if gold is quarantined, add another gold",
                 )
             # verified before it goes live: a way back that leads nowhere is none
             self._registry.read(self.order.target)
@@ -466,6 +472,9 @@ def aimed(registry: Registry, outcome: RollbackOutcome, triggers: TriggerConfig)
     if swap is not None and swap.settled:
         return outcome
     try:
+        if outcome.swapped_at is not None and registry.store.champion() == order.target:
+            # it is live already: where it is damaged since, that is a way back of its own
+            return outcome
         ensure_target(registry, order.failed, order.target)
     except StairwaysError:
         target = choose_target(registry, order.failed, triggers).digest
@@ -491,11 +500,15 @@ def _never_swapped(registry: Registry) -> tuple[RollbackOutcome, ...]:
     """Return the ways back of which the database alone knows, and from which the link still leads.
 
     The disk was broken from the first entry of the journal on: neither latch nor quarantine stands there.
+    Where they lead is found anew: whoever can write a row must not choose what goes live. A drill is over.
     """
     try:
         live, pending = registry.store.champion(), registry.journal.pending()
         records = registry.history.rollbacks()
+        model = None if live is None else registry.history.find(live)
     except StorageError:
+        return ()
+    if model is None:
         return ()
     return tuple(
         RollbackOutcome(
@@ -505,16 +518,18 @@ def _never_swapped(registry: Registry) -> tuple[RollbackOutcome, ...]:
                 reason=record.reason,
                 ordered_by=record.ordered_by,
                 failed=record.failed_model,
-                target=record.target_model,
+                target=None,
                 detected_at=record.detected_at,
-                is_drill=record.is_drill,
+                bars=model.role == Stage.QUARANTINED,
             ),
             (),
         )
         for record in records
         if record.failed_model == live
-        and record.swapped_at is None
         and record.resumed_at is None
+        and not record.is_drill
+        # one that was overtaken is over too
+        and not any(step.get("name") == "swap" and step.get("status") != FAILED for step in record.steps)
         and record.operation_id not in pending
     )
 

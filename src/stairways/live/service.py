@@ -341,9 +341,10 @@ class Service:
     def _champion(self) -> str | None:
         try:
             digest = self.store.champion()
+            barred = digest is not None and self.store.is_quarantined(digest)
         except StorageError as error:
             raise ServiceError(error.what, where=error.where, remedy=error.remedy, status=503) from error
-        if digest is not None and self.store.is_quarantined(digest):
+        if digest is not None and barred:
             raise BarredError(digest, str(self.store.link))
         return digest
 

@@ -73,6 +73,19 @@ def choose_target(
     return Target(gold, "gold: no earlier champion satisfies the triggers")
 
 
+def just_gone_back_to(registry: Registry) -> str | None:
+    """Return where the way back that latches has led; None where none does, or that can't be told."""
+    name = registry.store.latched_by()
+    if name is None:
+        return None
+    try:
+        entry = registry.journal.pending().get(name) or registry.journal.read_finished(name)
+        target = entry["order"]["target"]
+    except (StairwaysError, KeyError, TypeError):
+        return None
+    return target if isinstance(target, str) else None
+
+
 def ensure_target(registry: Registry, failed: str, target: str | None) -> None:
     """Refuse a target that would only stop the service.
 
@@ -142,11 +155,11 @@ def gold_to_go_back_to(registry: Registry, failed: str | None = None) -> str | N
     except StorageError:
         return None
     for digest in digests:
-        if digest == failed or registry.store.is_quarantined(digest):
-            continue
-        if not _says_gold(registry.store.place(digest)):
+        if digest == failed or not _says_gold(registry.store.place(digest)):
             continue
         try:
+            if registry.store.is_quarantined(digest):
+                continue
             artifact = registry.read(digest).loaded.artifact
         except StairwaysError:
             continue

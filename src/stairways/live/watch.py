@@ -7,6 +7,7 @@ handed. After a rollback it goes on watching what is live then.
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -14,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stairways.errors import SignatureError, StairwaysError, StorageError
+from stairways.errors import SignatureError, SigningKeyError, StairwaysError, StorageError
 from stairways.live.incidents import Incident, Incidents
 from stairways.live.live_evidence import IntegrityFinding, LiveEvidence
 from stairways.live.rehearsal import take_up, withdraw
@@ -46,6 +47,8 @@ OTHERS_SECONDS = 15.0
 GOLD_SECONDS = 60.0
 """Between two looks at whether gold still verifies."""
 Evidence = Callable[[], LiveEvidence]
+_PASSING = frozenset({errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What a system that has nothing left for now refuses a reading with."""
 
 
 class Watch:
@@ -291,7 +294,8 @@ class Watch:
     def _integrity(self, champion: str) -> IntegrityFinding | None:
         """Return whether what is live is as it was signed; None where it can't be told whom to believe.
 
-        A trust list that is damaged says nothing about the model: it is no reason to bar that for good.
+        A trust list that is damaged says nothing about the model: it is no reason to bar that for good. Nor
+        does a process that has no files or no memory left: it could verify no target either.
         """
         try:
             self._registry.store.trust()
@@ -302,10 +306,20 @@ class Watch:
         try:
             trusted = self._registry.read(champion)
         except StairwaysError as error:
-            # its bytes may be as they were: whoever counts may sign them anew
-            self._mistrusted = isinstance(error, SignatureError)
+            if _is_passing(error):
+                self.faults = (*self.faults, error.line())
+                return None
+            # its bytes may be as they were: whoever counts may sign them anew, or may read them
+            self._mistrusted = isinstance(error, SignatureError | StorageError)
             return IntegrityFinding(intact=False, detail=error.line())
         return IntegrityFinding(intact=True, detail=f"signed by {trusted.signer.name}, every byte as signed")
+
+
+def _is_passing(error: StairwaysError) -> bool:
+    """Whether it is the system that refuses for a while, or the trust list that was damaged just now."""
+    cause = error.__cause__
+    passing = isinstance(cause, OSError) and cause.errno in _PASSING
+    return passing or isinstance(error, SigningKeyError)
 
 
 def page_of_end(registry: Path, error: StairwaysError, at: dt.datetime) -> Page:

@@ -287,7 +287,8 @@ def verify(
             faults.append(Fault(entry.seq, "was changed: its hash is not that of its content"))
         if entry.seq == expected and before and entry.previous_hash != before:
             faults.append(Fault(entry.seq, "does not follow from the row before it"))
-        if latest is not None and entry.at < latest - CLOCK_TOLERANCE:
+        before_its_time = latest is not None and entry.at < latest - CLOCK_TOLERANCE
+        if before_its_time or entry.action == CLOCK_CORRECTED:
             faults += _faults_of_clock(entry, trust)
         latest = entry.at
         if entry.seq in known:
@@ -304,7 +305,7 @@ def verify(
 
 
 def _faults_of_clock(entry: AuditEntry, trust: TrustList | None) -> list[Fault]:
-    """Return what is wrong with a row that stands before its predecessor in time."""
+    """Return what is wrong with a row that stands before its predecessor in time, or lets others do so."""
     if entry.action != CLOCK_CORRECTED:
         return [Fault(entry.seq, "stands before the row before it in time, and nobody signed for that")]
     content = _clock_content(entry.actor, entry.at, entry.previous_hash, entry.details)

@@ -148,8 +148,8 @@ class ModelHistory:
     ) -> None:
         """Record a rollback as it went: the failed model is quarantined, the target is live.
 
-        Recorded again, its target, steps and times are written over, and nothing else is done twice; when the
-        link was first replaced stays.
+        Recorded again, its steps are written over and nothing is done twice; what became live, and when,
+        stays as it was recorded first.
 
         Args:
             rollback: How it went.
@@ -161,13 +161,14 @@ class ModelHistory:
             row = asdict(rollback)
             standing = _way_of(connection, rollback.operation_id)
             if standing is not None:
-                names = ["target_model", "steps", "seconds_to_serving"]
-                if standing["swapped_at"] is None or rollback.swapped_at is None:
-                    # else a journal that forgot it was gone on with: the link had been replaced before
-                    names += ["swapped_at", "seconds_to_swap"]
+                names = ["steps", "seconds_to_serving"]
+                # what became live did so when it first did: two may lead one way back, or a journal forget it
+                swapped = _stands(connection, Tenure, rollback.operation_id)
+                if not swapped:
+                    names += ["target_model", "swapped_at", "seconds_to_swap"]
                 again = update(Rollback).filter_by(operation_id=rollback.operation_id)
                 connection.execute(again.values({name: row[name] for name in names}))
-                if standing["target_model"] != rollback.target_model:
+                if standing["target_model"] != rollback.target_model and not swapped:
                     _note_redirected(connection, rollback)
             else:
                 connection.execute(insert(Rollback).values(row))
@@ -410,8 +411,8 @@ def _stands(connection: Connection, table: type[Base], operation_id: str) -> boo
 
 
 def _way_of(connection: Connection, operation_id: str) -> RowMapping | None:
-    """Return where a rollback that is recorded leads, and since when; None for one that is not."""
-    query = select(Rollback.target_model, Rollback.swapped_at).filter_by(operation_id=operation_id)
+    """Return where a rollback that is recorded leads, None for one that is not."""
+    query = select(Rollback.target_model).filter_by(operation_id=operation_id)
     return connection.execute(query).mappings().first()
 
 
@@ -420,7 +421,9 @@ def _move(connection: Connection, model_id: str, stage_from: str, stage_to: str)
     if model is None or model.role != stage_from:
         found = "not recorded" if model is None else f"a {model.role}"
         raise StorageError(
-            f"it is {found} by now, no {stage_from}", where=f"model {model_id[:12]}", remedy="look again"
+            f"it is {found} by now, no {stage_from}",
+            where=f"model {model_id[:12]}",
+            remedy="`stairways registry reconcile`" if model is None else "look again",
         )
     connection.execute(update(ModelRegistry).filter_by(model_id=model_id).values(role=str(stage_to)))
 

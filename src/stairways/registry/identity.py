@@ -17,6 +17,7 @@ from stairways.registry.canonical import JsonObject
 from stairways.registry.connection import reading, writing
 from stairways.registry.schema import RegistryIdentity
 from stairways.registry.sealed import read_sealed, write_sealed
+from stairways.registry.store import Store
 
 IDENTITY_FILE = "registry.json"
 FIND_DATABASE = (
@@ -25,6 +26,8 @@ FIND_DATABASE = (
 )
 """What to do where a registry's database is not there, or is another."""
 _RECORD = "registry"
+_NAMING_SECONDS = 5.0
+"""How long one that has no name yet waits for a writer."""
 _REMEDY = "restore it from a backup of the folder"
 
 
@@ -41,6 +44,16 @@ def bind(root: Path, engine: Engine, now: dt.datetime, *, anew: bool = False) ->
     Raises:
         StorageError: If folder and database are not of the same registry; nothing is changed then.
     """
+    own = _read(root)
+    if own is None or not own["bound"]:
+        # one after the other: of two at once the folder would keep one name, the database the other
+        with Store(root).lock(_NAMING_SECONDS):
+            _bind(root, engine, now, anew=anew)
+    else:
+        _bind(root, engine, now, anew=anew)
+
+
+def _bind(root: Path, engine: Engine, now: dt.datetime, *, anew: bool) -> None:
     own = _read(root)
     theirs = _of_database(engine)
     if own is None and theirs is None:

@@ -159,19 +159,22 @@ def recover(registry: Registry) -> tuple[str, ...]:
             continue
         with registry.journal.parsing(operation_id, KIND):
             record, changes = promotion_of(entry)
-        abandoned = False
+        why = None
         if not goes_live(record) or registry.store.champion() == record.model_id:
-            registry.history.promote(record, changes, late=True)
+            why = _moved_on(registry, record)
+            if why is None:
+                registry.history.promote(record, changes, late=True)
         elif _is_recorded(registry, record):
             # it was committed and nobody heard of it; what a rollback made live since stays
             before = registry.store.champion() == record.previous_champion
             if before and not registry.store.is_latched and _is_present(registry, record):
                 registry.store.swap(record.model_id)
         else:
-            _note_abandoned(registry, record, "the link was never replaced")
-            abandoned = True
-        registry.journal.finish(operation_id, taken_back=abandoned)
-        became = "taken back" if abandoned else "finished"
+            why = "the link was never replaced"
+        if why is not None:
+            _note_abandoned(registry, record, why)
+        registry.journal.finish(operation_id, taken_back=why is not None)
+        became = "finished" if why is None else f"taken back, {why}"
         lines.append(f"promotion {operation_id} of {record.model_id[:12]}: {became}")
     return tuple(lines)
 
@@ -246,6 +249,14 @@ def _is_recorded(registry: Registry, record: PromotionRecord) -> bool | None:
     except StairwaysError:
         return None
     return any(one.operation_id == record.operation_id for one in promotions)
+
+
+def _moved_on(registry: Registry, record: PromotionRecord) -> str | None:
+    """Return where a model stands by now if it can't be promoted any more: a way back may have barred it."""
+    model = registry.history.find(record.model_id)
+    if model is None or model.role == record.stage_from or _is_recorded(registry, record):
+        return None
+    return f"it is a {model.role} by now"
 
 
 def _is_present(registry: Registry, record: PromotionRecord) -> bool:

@@ -269,8 +269,33 @@ class Store:
         write_bytes_atomic(folder / self.place(digest).name, canonical_json({"reason": reason}))
 
     def is_quarantined(self, digest: str) -> bool:
-        """Return whether a model is barred."""
-        return (self.root / QUARANTINE_FOLDER / self.place(digest).name).exists()
+        """Return whether a model is barred.
+
+        Raises:
+            StorageError: If that can't be seen: no folder stands there, or the disk fails.
+        """
+        place = self.root / QUARANTINE_FOLDER / self.place(digest).name
+        try:
+            place.lstat()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise storage_error(error, place) from error
+        return True
+
+    def quarantined(self) -> tuple[str, ...]:
+        """Return the digests of every model that is barred, sorted.
+
+        Raises:
+            StorageError: If they can't be listed.
+        """
+        folder = self.root / QUARANTINE_FOLDER
+        try:
+            return tuple(sorted(path.name for path in folder.iterdir() if is_digest(path.name)))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise storage_error(error, folder) from error
 
     def latch(self, operation_id: str, reason: str) -> None:
         """Make promotions wait until :meth:`unlatch`.
@@ -304,7 +329,7 @@ class Store:
     @property
     def is_latched(self) -> bool:
         """Whether promotions wait."""
-        return (self.root / LATCH_FILE).exists()
+        return os.path.lexists(self.root / LATCH_FILE)
 
     def clean(self) -> None:
         """Remove what killed writers left; the caller holds the lock.
