@@ -119,6 +119,7 @@ def test_a_damaged_trust_list_is_told_and_bars_no_model(place, pager):
     watch = watch_of(place, pager)
     assert watch.look() is None
     assert any("trust.json" in line for line in watch.faults)
+    assert not any("gold" in line for line in watch.faults)
     assert [trip.outcome for trip in watch.trips if trip.name == "integrity"] == [Outcome.UNMEASURED]
     assert not place.registry.store.is_quarantined(SECOND.digest)
     assert place.registry.store.champion() == SECOND.digest

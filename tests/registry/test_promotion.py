@@ -400,6 +400,29 @@ def test_a_commit_that_failed_and_stands_after_a_crash_is_followed_up(live, monk
     assert live.registry.journal.pending() == {}
 
 
+def test_what_can_not_be_seen_is_not_taken_back(live, monkeypatch):
+    """Whether a promotion stands decides which way it is followed up: nothing is guessed."""
+    digest = live.add(candidate_of(GOLD))
+    unheard(live, monkeypatch)
+    monkeypatch.setattr(live.registry.history, "promotions", lambda model_id: ())
+    with pytest.raises(StorageError, match="the disk is broken"):
+        live.promote(digest)
+    live.registry.store.swap(GOLD.digest)
+
+    def lost(*_):
+        raise StorageError("the database is lost")
+
+    monkeypatch.undo()
+    monkeypatch.setattr(live.registry.history, "promotions", lost)
+    with pytest.raises(StorageError, match="the database is lost"):
+        recover(live.registry)
+    assert len(live.registry.journal.pending()) == 1
+    monkeypatch.undo()
+    (line,) = recover(live.registry)
+    assert line.endswith("finished")
+    assert live.registry.store.champion() == digest
+
+
 def unfinished(live: Workplace, digest: str, monkeypatch) -> None:
     """Promote, with a journal that can't be put aside."""
 

@@ -101,7 +101,7 @@ class Watch:
         if champion is None:
             self.faults = self._link_lost()
             return None
-        self.faults = self._way_back_lost(champion)
+        self.faults = self._way_back_lost()
         begun = self._begun(champion)
         if begun is not None:
             return self._gone_on(begun)
@@ -186,8 +186,13 @@ class Watch:
         where = self._registry.store.link
         return (f"{where}: the champion's link is gone; {live[-1].model_id[:12]} was live",) if live else ()
 
-    def _way_back_lost(self, champion: str) -> tuple[str, ...]:
+    def _way_back_lost(self) -> tuple[str, ...]:
         """Return what to tell where no gold verifies any more: when one is needed it is too late."""
+        try:
+            self._registry.store.trust()
+        except StairwaysError:
+            # nobody is believed: that is told by itself, and says nothing about gold
+            return ()
         if time.monotonic() >= self._next_look_at_gold:
             self._next_look_at_gold = time.monotonic() + GOLD_SECONDS
             self._gold_stands = gold_to_go_back_to(self._registry) is not None

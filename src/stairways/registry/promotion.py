@@ -164,7 +164,7 @@ def recover(registry: Registry) -> tuple[str, ...]:
             why = _moved_on(registry, record)
             if why is None:
                 registry.history.promote(record, changes, late=True)
-        elif _is_recorded(registry, record):
+        elif _stands(registry, record):
             # it was committed and nobody heard of it; what a rollback made live since stays
             before = registry.store.champion() == record.previous_champion
             if before and not registry.store.is_latched and _is_present(registry, record):
@@ -242,19 +242,28 @@ def _swap(registry: Registry, record: PromotionRecord) -> None:
     store.swap(record.model_id)
 
 
+def _stands(registry: Registry, record: PromotionRecord) -> bool:
+    """Whether the database has a promotion.
+
+    Raises:
+        StorageError: If that can't be seen.
+    """
+    promotions = registry.history.promotions(record.model_id)
+    return any(one.operation_id == record.operation_id for one in promotions)
+
+
 def _is_recorded(registry: Registry, record: PromotionRecord) -> bool | None:
     """Whether the database has a promotion, None where that can't be seen."""
     try:
-        promotions = registry.history.promotions(record.model_id)
+        return _stands(registry, record)
     except StairwaysError:
         return None
-    return any(one.operation_id == record.operation_id for one in promotions)
 
 
 def _moved_on(registry: Registry, record: PromotionRecord) -> str | None:
     """Return where a model stands by now if it can't be promoted any more: a way back may have barred it."""
     model = registry.history.find(record.model_id)
-    if model is None or model.role == record.stage_from or _is_recorded(registry, record):
+    if model is None or model.role == record.stage_from or _stands(registry, record):
         return None
     return f"it is a {model.role} by now"
 
