@@ -18,12 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from rolling_back import Nobody
+
 import stairways
 from registries import ManualClock, Workplace, candidate_of, gold_artifact, workplace
 from stairways.live.reconcile import reconcile
 from stairways.live.rehearsal import take_up
 from stairways.live.rollback import KIND, RollbackOrder, go_on, roll_back
-from stairways.monitoring.pager import Delivery, FlushReport
 from stairways.registry.history_records import Stage
 from stairways.registry.promotion import recover
 from stairways.registry.registry import Registry
@@ -51,29 +52,13 @@ def promotion(place: Workplace) -> object:
     return place.promote(SECOND.digest)
 
 
-class _Nobody:
-    """Restarts nothing, and reaches nobody it could tell."""
-
-    def restart(self) -> str:
-        return "restarted"
-
-    def stop(self) -> str:
-        return "stopped"
-
-    def send(self, page: object) -> Delivery:
-        return Delivery("delivered", "key", attempts=1, seconds=0.0)
-
-    def flush(self) -> FlushReport:
-        return FlushReport()
-
-
 def rollback(place: Workplace) -> object:
     """Go back from the first to gold."""
     registry = place.registry
     order = RollbackOrder(
         "drawdown", "NAV fell", "watch", FIRST.digest, GOLD.digest, registry.clock(), is_drill=False
     )
-    return roll_back(registry, _Nobody(), _Nobody(), order)
+    return roll_back(registry, Nobody(), Nobody(), order)
 
 
 def rehearsed(place: Workplace) -> None:
@@ -82,7 +67,7 @@ def rehearsed(place: Workplace) -> None:
     order = RollbackOrder(
         "person", "DRILL", "ann", FIRST.digest, GOLD.digest, registry.clock(), is_drill=True
     )
-    roll_back(registry, _Nobody(), _Nobody(), order)
+    roll_back(registry, Nobody(), Nobody(), order)
 
 
 def restoration(place: Workplace) -> object:
@@ -197,7 +182,7 @@ def faults_after(
     with registry.store.lock():
         registry.store.clean()
         recover(registry)
-    go_on(registry, _Nobody(), _Nobody())
+    go_on(registry, Nobody(), Nobody())
     follow(place)
     faults = [*faults_of(registry, ends), *differences(registry)]
     link = registry.store.champion()

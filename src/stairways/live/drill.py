@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from statistics import median
@@ -235,12 +235,7 @@ def _go_back_and_forth(
 def _rolled_back(registry: Registry, watch: Watch, seconds: float, since: dt.datetime) -> RollbackRecord:
     """Return the rollback of the incident: our own watch's, or that of one that runs already."""
     until = time.monotonic() + WAIT_SECONDS
-    with ExitStack() as held:
-        alone = True
-        try:
-            held.enter_context(registry.store.lock(0.0, WATCH_LOCK))
-        except StorageError:
-            alone = False
+    with registry.store.lock_if_free(WATCH_LOCK) as alone:
         while time.monotonic() < until:
             outcome = watch.look() if alone else None
             if outcome is not None:

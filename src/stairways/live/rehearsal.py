@@ -6,7 +6,6 @@ that still latches, while no drill runs, was never put back.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from stairways.errors import StairwaysError, StorageError
@@ -72,12 +71,8 @@ def take_up(registry: Registry, by: str) -> tuple[str, ...]:
     Raises:
         StorageError: If one can't be ended: promotions wait until a person resumes.
     """
-    with ExitStack() as held:
-        try:
-            held.enter_context(registry.store.lock(0.0, DRILL_LOCK))
-        except StorageError:
-            return ()
-        return _ended(registry, by)
+    with registry.store.lock_if_free(DRILL_LOCK) as alone:
+        return _ended(registry, by) if alone else ()
 
 
 def withdraw(registry: Registry) -> None:
@@ -86,10 +81,8 @@ def withdraw(registry: Registry) -> None:
     Raises:
         StorageError: If it can't be moved.
     """
-    with ExitStack() as held:
-        try:
-            held.enter_context(registry.store.lock(0.0, DRILL_LOCK))
-        except StorageError:
+    with registry.store.lock_if_free(DRILL_LOCK) as alone:
+        if not alone:
             return
         incidents = Incidents(registry.root)
         for name, incident in incidents.look()[0].items():

@@ -206,9 +206,8 @@ class Rollback:
 
     def run(self) -> RollbackOutcome:
         """Take every step that is not settled, and return how they went."""
-        with ExitStack() as held:
-            with suppress(StorageError):
-                held.enter_context(self._registry.store.lock(0.0, ROLLBACK_LOCK))
+        # beside another too: its steps are done once, whoever does them
+        with self._registry.store.lock_if_free(ROLLBACK_LOCK):
             return self._run()
 
     def _run(self) -> RollbackOutcome:

@@ -10,7 +10,7 @@ import datetime as dt
 import errno
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -232,12 +232,9 @@ class Watch:
         """Go on with a way back, unless another process leads it; return it when the link is replaced."""
         name, registry = outcome.operation_id, self._registry
         seen = self._seen.setdefault(name, time.monotonic())
-        with ExitStack() as held:
-            try:
-                held.enter_context(registry.store.lock(0.0, ROLLBACK_LOCK))
-            except StorageError:
-                if time.monotonic() < seen + OTHERS_SECONDS:
-                    return None
+        with registry.store.lock_if_free(ROLLBACK_LOCK) as alone:
+            if not alone and time.monotonic() < seen + OTHERS_SECONDS:
+                return None
             outcome = aimed(registry, outcome, self._triggers)
             outcome = Rollback(registry, self._restarter, self._pager, outcome).run()
         self._unfinished = (outcome,)

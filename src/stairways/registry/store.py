@@ -23,7 +23,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -366,6 +366,20 @@ class Store:
             yield
         finally:
             os.close(descriptor)
+
+    @contextmanager
+    def lock_if_free(self, name: str) -> Iterator[bool]:
+        """Hold a lock if nobody else does, and tell whether it is held; nobody is waited for.
+
+        A folder that can't be written counts as held by another.
+        """
+        with ExitStack() as held:
+            try:
+                held.enter_context(self.lock(0.0, name))
+                free = True
+            except StorageError:
+                free = False
+            yield free
 
     def _standing(self, place: Path, now: datetime) -> TrustedArtifact | None:
         if not place.exists():
